@@ -1,0 +1,1 @@
+"""One RFC part or XEP per file."""

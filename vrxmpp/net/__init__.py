@@ -1,0 +1,1 @@
+"""Thin Twisted protocols and sockets."""

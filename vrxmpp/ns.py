@@ -1,0 +1,47 @@
+"""Every XML namespace this server speaks, one constant each."""
+
+# RFC 6120, RFC 6121
+STREAM = "http://etherx.jabber.org/streams"
+CLIENT = "jabber:client"
+SERVER = "jabber:server"
+STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
+STANZA_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+TLS = "urn:ietf:params:xml:ns:xmpp-tls"
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+SESSION = "urn:ietf:params:xml:ns:xmpp-session"
+ROSTER = "jabber:iq:roster"
+ROSTER_VERSIONING = "urn:xmpp:features:rosterver"
+PRE_APPROVAL = "urn:xmpp:features:pre-approval"
+XML = "http://www.w3.org/XML/1998/namespace"
+XMLNS = "http://www.w3.org/2000/xmlns/"
+
+# XEPs
+DATA_FORMS = "jabber:x:data"  # XEP-0004
+LAST_ACTIVITY = "jabber:iq:last"  # XEP-0012
+DISCO_INFO = "http://jabber.org/protocol/disco#info"  # XEP-0030
+DISCO_ITEMS = "http://jabber.org/protocol/disco#items"  # XEP-0030
+PRIVATE = "jabber:iq:private"  # XEP-0049
+COMMANDS = "http://jabber.org/protocol/commands"  # XEP-0050
+VCARD = "vcard-temp"  # XEP-0054
+REGISTER = "jabber:iq:register"  # XEP-0077
+REGISTER_FEATURE = "http://jabber.org/features/iq-register"  # XEP-0077
+VERSION = "jabber:iq:version"  # XEP-0092
+CAPS = "http://jabber.org/protocol/caps"  # XEP-0115
+ADMIN = "http://jabber.org/protocol/admin"  # XEP-0133
+ADMIN_ANNOUNCE = "http://jabber.org/protocol/admin#announce"  # XEP-0133
+SERVER_INFO = "http://jabber.org/network/serverinfo"  # XEP-0157
+OFFLINE_MESSAGES = "msgoffline"  # XEP-0160
+BLOCKING = "urn:xmpp:blocking"  # XEP-0191
+BLOCKING_ERRORS = "urn:xmpp:blocking:errors"  # XEP-0191
+PING = "urn:xmpp:ping"  # XEP-0199
+TIME = "urn:xmpp:time"  # XEP-0202
+DELAY = "urn:xmpp:delay"  # XEP-0203
+HINTS = "urn:xmpp:hints"  # XEP-0334
+SASL_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"  # XEP-0440
+STREAM_LIMITS = "urn:xmpp:stream-limits:0"  # XEP-0478
+
+
+def qname(namespace: str, name: str) -> str:
+    """Return the qualified name as the framer writes it: namespace, one space, local name."""
+    return f"{namespace} {name}"

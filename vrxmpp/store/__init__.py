@@ -1,0 +1,1 @@
+"""What must survive a restart: one typed store per concern, on SQLAlchemy Core."""

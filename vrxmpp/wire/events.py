@@ -1,0 +1,44 @@
+"""What the framer sees on a stream (RFC 6120 §4): headers, stanzas, other elements, the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vrxmpp.errors import StreamError
+from vrxmpp.stanza import Stanza
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The opening of a stream (RFC 6120 §4.7), its attributes as they came, empty where absent."""
+
+    to: str
+    sender: str
+    id: str
+    lang: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nonza:
+    """A first-level element that is no stanza: STARTTLS, SASL and the like. ``inner`` stands between its tags."""
+
+    name: str
+    attributes: dict[str, str]
+    inner: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A stanza with an address that is none; ``stanza.to`` is empty (RFC 6120 §8.3.3.8)."""
+
+    stanza: Stanza
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The peer has closed its stream (RFC 6120 §4.4)."""
+
+
+Event = Header | Stanza | Malformed | Nonza | End | StreamError

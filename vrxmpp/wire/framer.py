@@ -1,0 +1,342 @@
+"""Bytes in, stanzas out: the XML of a stream without a tree (RFC 6120 §4, §11), on expat.
+
+expat checks all of it and calls back for each element; here that is only counted, but for the first two levels: the
+stanza with its attributes, and the names of its direct children. The bytes themselves are kept from the input.
+
+- Every violation is an event, the last one: a ``StreamError`` in the list that ``feed`` returns.
+- Limits hold while bytes arrive, inside an unfinished tag too.
+- expat remembers every name it has ever seen, so a parser is replaced at a stanza boundary once it has read
+  ``_PARSER_BYTES``, and given up while a stream rests.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import cast
+from xml.parsers import expat
+
+from vrxmpp import ns, xml
+from vrxmpp.errors import StreamCondition, StreamError
+from vrxmpp.jid import InvalidJid, Jid
+from vrxmpp.stanza import Kind, Stanza
+from vrxmpp.wire.events import End, Event, Header, Malformed, Nonza
+
+# A start tag that expat has accepted, up to its ">": outside quotes there is none before.
+_START_TAG = re.compile(rb"<[^'\">]*(?:'[^']*'[^'\">]*|\"[^\"]*\"[^'\">]*)*>")
+_UNDEFINED_ENTITY = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_PARSER_BYTES = 1_000_000
+_HEADER_BYTES = 4096
+_LANG = f"{ns.XML} lang"
+
+
+@dataclass(frozen=True, slots=True)
+class FramerLimits:
+    """What one stanza may cost: bytes, nesting, elements, attributes and namespace declarations an element."""
+
+    stanza_bytes: int
+    depth: int
+    elements: int
+    attributes: int = 256
+    namespaces: int = 64
+
+
+class Framer:
+    """Reads one direction of one stream. ``feed`` returns what is complete; an error is always the last event."""
+
+    __slots__ = (
+        "_attributes",
+        "_base",
+        "_buffer",
+        "_content",
+        "_declared",
+        "_depth",
+        "_elements",
+        "_events",
+        "_over",
+        "_inherited",
+        "_inner_start",
+        "_kinds",
+        "_marks",
+        "_open",
+        "_own",
+        "_parser",
+        "_payloads",
+        "_read_up_to",
+        "_start",
+        "limits",
+    )
+
+    def __init__(self, limits: FramerLimits, content: str = ns.CLIENT) -> None:
+        self.limits = limits
+        self._content = content
+        self._kinds: dict[str, Kind] = {
+            ns.qname(content, "message"): "message",
+            ns.qname(content, "presence"): "presence",
+            ns.qname(content, "iq"): "iq",
+        }
+        self._events: list[Event] = []
+        self._over = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Expect a new stream header (RFC 6120 §4.3.3); what was read and not yet used is forgotten."""
+        self._parser: expat.XMLParserType | None = None
+        self._open = False  # the stream header has come
+        self._inherited: dict[str, str] = {}  # prefix -> namespace, as the stream header declares them
+        self._marks: dict[bytes, str] = {}  # the same prefixes as they look in use, "stream:"
+        self._buffer: bytes | bytearray = b""  # what is not yet part of an event
+        self._base = 0  # where in the parser's input the buffer begins
+        self._depth = 0
+        self._elements = 0
+
+        self._declared: dict[str | None, str] = {}  # by the element that begins
+        self._own: dict[str | None, str] = {}  # by the first-level element under way
+        self._payloads: list[str] = []
+        self._attributes: list[str] = []
+        self._start = self._inner_start = 0  # of the first-level element, in the buffer
+        self._read_up_to = 0  # in the parser's input
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something has begun to arrive and is not complete."""
+        return bool(self._buffer)
+
+    def rest(self) -> None:
+        """Give up the parser of a stream on which nothing is under way; the next bytes get a new one."""
+        if self._open and not self._buffer and not self._over:
+            self._parser = None
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take what has arrived and return the events it completes."""
+        if self._over:
+            return []
+        events = self._events = []
+        try:
+            self._parse(data)
+        except StreamError as error:
+            events.append(error)
+            self._end()
+        except expat.ExpatError as error:
+            if not self._over:  # what follows the end of the stream is nobody's
+                events.append(self._explain(error))
+            self._end()
+        return events
+
+    def _end(self) -> None:
+        self._over = True
+        self._parser = None
+        self._buffer = b""
+
+    def _explain(self, error: expat.ExpatError) -> StreamError:
+        if error.code == _UNDEFINED_ENTITY:
+            # RFC 6120 §11.1: no entity but the predefined ones.
+            return StreamError(StreamCondition.RESTRICTED_XML, "undefined entity")
+        if not self._open and self._buffer[:2] in _UTF_16_MARKS:
+            return StreamError(StreamCondition.UNSUPPORTED_ENCODING)
+        return StreamError(StreamCondition.NOT_WELL_FORMED)
+
+    def _parse(self, data: bytes) -> None:
+        parser = self._parser or self._new_parser()
+        if self._buffer:
+            self._buffer += data
+        else:
+            self._buffer = data
+        self._read_up_to = self._base
+        parser.Parse(data)
+        self._trim()
+
+    def _trim(self) -> None:
+        """Drop what is used; hold what is left to the limits."""
+        used = self._read_up_to - self._base
+        left = self._buffer[used:] if used else self._buffer
+        if self._depth <= 1 and left and self._open:
+            # RFC 6120 §4.6.1: between stanzas there is white space or nothing.
+            stripped = left.lstrip()
+            if stripped and not stripped.startswith(b"<"):
+                raise StreamError(StreamCondition.BAD_FORMAT, "text between stanzas")
+            if not stripped:
+                used, left = len(self._buffer), b""
+        if len(left) > (self.limits.stanza_bytes if self._open else _HEADER_BYTES):
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "stanza too big")
+        if left and not isinstance(left, bytearray):
+            left = bytearray(left)  # grows in place while a stanza trickles in
+        self._buffer = left
+        self._base += used
+        if not left and self._open and self._base > _PARSER_BYTES:
+            self._parser = None
+
+    def _new_parser(self) -> expat.XMLParserType:
+        parser = expat.ParserCreate("UTF-8", " ")
+        parser.ordered_attributes = True
+        if hasattr(parser, "SetReparseDeferralEnabled"):
+            # Otherwise expat 2.6 leaves a tag that was cut between two reads unseen for long.
+            parser.SetReparseDeferralEnabled(False)
+        self._base = 0
+        if self._open:
+            self._base = self._prime(parser)
+        parser.StartElementHandler = self._start_element
+        parser.EndElementHandler = self._end_element
+        parser.StartNamespaceDeclHandler = self._declare
+        parser.XmlDeclHandler = self._check_declaration
+        parser.StartDoctypeDeclHandler = _refuse_restricted
+        parser.CommentHandler = _refuse_restricted
+        parser.ProcessingInstructionHandler = _refuse_restricted
+        self._parser = parser
+        return parser
+
+    def _prime(self, parser: expat.XMLParserType) -> int:
+        """Put a new parser where the old one was, behind the stream header; return the bytes that took."""
+        declarations = "".join(f" xmlns:{p}='{xml.attribute(uri)}'" for p, uri in self._inherited.items())
+        header = f"<stream:stream xmlns='{self._content}'{declarations}>".encode()
+        parser.Parse(header)
+        return len(header)
+
+    def _check_declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        # RFC 6120 §11.6: "Implementations MUST support the UTF-8 transformation" and no other is allowed.
+        if encoding is not None and encoding.upper() != "UTF-8":
+            raise StreamError(StreamCondition.UNSUPPORTED_ENCODING)
+
+    def _declare(self, prefix: str | None, uri: str) -> None:
+        self._declared[prefix] = uri or ""
+        if len(self._declared) > self.limits.namespaces:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many namespaces")
+
+    def _start_element(self, name: str, attributes: list[str]) -> None:
+        depth = self._depth
+        self._depth = depth + 1
+        if len(attributes) > 2 * self.limits.attributes:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many attributes")
+        if depth == 1:
+            self._begin(attributes)
+            return
+        if depth == 0:
+            self._begin_stream(name, attributes)
+            return
+        if depth == 2:
+            self._payloads.append(name)
+        if self._declared:
+            self._declared = {}
+        self._elements += 1
+        if depth >= self.limits.depth or self._elements > self.limits.elements:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "stanza too complex")
+
+    def _tag_end(self, start: int) -> int:
+        """Return where in the buffer the start tag ends that begins there."""
+        tag = _START_TAG.match(self._buffer, start)
+        assert tag is not None, "expat accepted this tag"
+        return tag.end()
+
+    def _begin(self, attributes: list[str]) -> None:
+        start = cast(expat.XMLParserType, self._parser).CurrentByteIndex - self._base
+        used = self._read_up_to - self._base
+        between = self._buffer[used:start]
+        if between and not between.isspace():
+            raise StreamError(StreamCondition.BAD_FORMAT, "text between stanzas")
+        self._start = start
+        self._inner_start = self._tag_end(start)
+        self._attributes = attributes
+        self._own, self._declared = self._declared, {}
+        self._own.pop(None, None)
+        self._elements = 1
+        self._payloads = []
+
+    def _begin_stream(self, name: str, attributes: list[str]) -> None:
+        start = cast(expat.XMLParserType, self._parser).CurrentByteIndex - self._base
+        declared, self._declared = self._declared, {}
+        if name != ns.qname(ns.STREAM, "stream"):
+            raise StreamError(StreamCondition.INVALID_NAMESPACE if name.endswith("stream") else StreamCondition.BAD_FORMAT)
+        if bytes(self._buffer[start : start + 8]) != b"<stream:":
+            raise StreamError(StreamCondition.BAD_NAMESPACE_PREFIX)
+        if declared.pop(None, "") != self._content:
+            raise StreamError(StreamCondition.INVALID_NAMESPACE)
+        self._inherited = {prefix: uri for prefix, uri in declared.items() if prefix is not None}
+        self._marks = {f"{prefix}:".encode(): prefix for prefix in self._inherited}
+        self._read_up_to = self._base + self._tag_end(start)
+        self._open = True
+        values = dict(zip(attributes[::2], attributes[1::2], strict=True))
+        self._events.append(
+            Header(
+                to=values.get("to", ""),
+                sender=values.get("from", ""),
+                id=values.get("id", ""),
+                lang=values.get(_LANG, ""),
+                version=values.get("version", ""),
+            )
+        )
+
+    def _end_element(self, name: str) -> None:
+        self._depth -= 1
+        if self._depth > 1:
+            return
+        if self._depth == 0:
+            self._events.append(End())
+            self._read_up_to = self._base + len(self._buffer)
+            self._end()
+            return
+        buffer = self._buffer
+        inner_start = self._inner_start
+        if buffer[inner_start - 2 : inner_start] == b"/>":
+            inner, end = b"", inner_start
+        else:
+            inner_end = cast(expat.XMLParserType, self._parser).CurrentByteIndex - self._base
+            inner = bytes(buffer[inner_start:inner_end])
+            end = buffer.index(b">", inner_end) + 1
+        if end - self._start > self.limits.stanza_bytes:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "stanza too big")
+        self._read_up_to = self._base + end
+        kind = self._kinds.get(name)
+        if kind is not None:
+            self._events.append(self._stanza(kind, inner, end))
+        else:
+            values = dict(zip(self._attributes[::2], self._attributes[1::2], strict=True))
+            self._events.append(Nonza(name, values, inner))
+
+    def _stanza(self, kind: Kind, inner: bytes, end: int) -> Stanza | Malformed:
+        if not self._buffer.startswith(kind.encode(), self._start + 1):
+            # RFC 6120 §4.8.5: the content namespace has no prefix.
+            raise StreamError(StreamCondition.BAD_NAMESPACE_PREFIX)
+        stanza = Stanza(kind, payloads=tuple(self._payloads), inner=inner)
+        others: list[tuple[str, str]] = []
+        reason = ""
+        pairs = iter(self._attributes)
+        for name, value in zip(pairs, pairs, strict=True):
+            if name == "id":
+                stanza.id = value
+            elif name == "type":
+                stanza.type = value
+            elif name == _LANG:
+                stanza.lang = value
+            elif name in {"to", "from"}:
+                try:
+                    jid = Jid.parse(value)
+                except InvalidJid as error:
+                    reason = f"'{name}': {error}"
+                    continue
+                if name == "to":
+                    stanza.to = jid
+                else:
+                    stanza.sender = jid
+            else:
+                others.append((name, value))
+        if others or self._own or any(self._buffer.find(mark, self._start, end) >= 0 for mark in self._marks):
+            stanza.extra = self._write_extra(others, bytes(self._buffer[self._start : end]))
+        return Malformed(stanza, reason) if reason else stanza
+
+    def _write_extra(self, others: list[tuple[str, str]], raw: bytes) -> bytes:
+        """Write what else the start tag needs: the prefixes in use inside, and the attributes that are not ours."""
+        prefixes: dict[str | None, str] = dict(self._own)
+        for mark, prefix in self._marks.items():
+            if mark in raw:
+                prefixes.setdefault(prefix, self._inherited[prefix])
+        written = []
+        for name, value in others:
+            uri, _, local = name.rpartition(" ")
+            if uri:
+                prefix = next(p for i in range(len(raw)) if (p := f"a{i}") not in prefixes and f"{p}:".encode() not in raw)
+                prefixes[prefix] = uri
+                local = f"{prefix}:{local}"
+            written.append(f" {local}='{xml.attribute(value)}'")
+        declarations = [f" xmlns:{prefix}='{xml.attribute(uri)}'" for prefix, uri in prefixes.items()]
+        return "".join(declarations + written).encode()
