@@ -1,0 +1,117 @@
+"""What can be wrong with a configuration, said in one line each, in words for the person who runs the server."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: in which file, under which key, what stands there (secrets hidden) and what would be right."""
+
+    file: Path
+    key: str
+    value: str
+    hint: str
+
+    def __str__(self) -> str:
+        value = f" = {self.value}" if self.value else ""
+        where = f"{self.key}{value}: " if self.key else ""
+        return f"{self.file}: {where}{self.hint}"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; ``problems`` says all that is wrong with it."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+def hide_secrets(text: str) -> str:
+    """Replace the password in each URL of ``text`` by ``***``."""
+    return re.sub(r"(://[^/@:\s]*):[^\s]*@", r"\1:***@", text)
+
+
+def tables(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield every table of the file with its name as TOML writes it, the top level (named "") first."""
+    yield prefix, model
+    for name, field in model.model_fields.items():
+        for candidate in (field.annotation, *get_args(field.annotation)):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                key = field.alias or name
+                yield from tables(candidate, f"{prefix}.{key}" if prefix else key)
+
+
+def keys(model: type[BaseModel]) -> list[str]:
+    """Return the keys a table may have."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def problems(error: ValidationError, model: type[BaseModel], file: Path) -> list[Problem]:
+    """Translate what pydantic found into problems, in the order of the models."""
+    return [_problem(details, model, file) for details in error.errors(include_url=False)]
+
+
+def _problem(details: ErrorDetails, model: type[BaseModel], file: Path) -> Problem:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"]).lstrip(".")
+    if details["type"] == "extra_forbidden":
+        return Problem(file, key, "", f"unknown key{_suggestion(details['loc'], model)}")
+    if details["type"] == "missing":
+        return Problem(file, key, "", "is missing")
+    return Problem(file, key, _shown(details["input"]), _hint(details))
+
+
+def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    known = {name: keys(table) for name, table in tables(model)}
+    *parents, key = location
+    here = ".".join(part for part in parents if isinstance(part, str))
+    if near := get_close_matches(str(key), known[here], n=1):
+        return f'; did you mean "{near[0]}"?'
+    if elsewhere := [table for table, names in known.items() if key in names]:
+        return f"; it belongs in [{elsewhere[0]}]" if elsewhere[0] else "; it belongs above the first [table]"
+    return ""
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    text = hide_secrets(json.dumps(value, ensure_ascii=False, default=str))
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+_HINTS = {
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_type": "must be a text in quotes",
+    "path_type": "must be a path in quotes",
+    "tuple_type": "must be a list: [...]",
+    "model_type": "must be a table",
+}
+
+
+def _hint(details: ErrorDetails) -> str:
+    context: dict[str, Any] = details.get("ctx", {})
+    match details["type"]:
+        case "literal_error":
+            return "must be " + str(context["expected"]).replace("'", '"')
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "value_error":
+            return str(context["error"])
+        case kind:
+            return _HINTS.get(kind, details["msg"])
