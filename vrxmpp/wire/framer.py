@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import count
 from typing import cast
 from xml.parsers import expat
 
@@ -29,6 +30,10 @@ _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _PARSER_BYTES = 1_000_000
 _HEADER_BYTES = 4096
 _LANG = f"{ns.XML} lang"
+
+
+def _refuse_restricted(*_: object) -> None:
+    raise StreamError(StreamCondition.RESTRICTED_XML)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +251,8 @@ class Framer:
         start = cast(expat.XMLParserType, self._parser).CurrentByteIndex - self._base
         declared, self._declared = self._declared, {}
         if name != ns.qname(ns.STREAM, "stream"):
-            raise StreamError(StreamCondition.INVALID_NAMESPACE if name.endswith("stream") else StreamCondition.BAD_FORMAT)
+            known = name.rpartition(" ")[2] == "stream"
+            raise StreamError(StreamCondition.INVALID_NAMESPACE if known else StreamCondition.BAD_FORMAT)
         if bytes(self._buffer[start : start + 8]) != b"<stream:":
             raise StreamError(StreamCondition.BAD_NAMESPACE_PREFIX)
         if declared.pop(None, "") != self._content:
@@ -334,7 +340,7 @@ class Framer:
         for name, value in others:
             uri, _, local = name.rpartition(" ")
             if uri:
-                prefix = next(p for i in range(len(raw)) if (p := f"a{i}") not in prefixes and f"{p}:".encode() not in raw)
+                prefix = next(p for p in map("a{}".format, count()) if p not in prefixes and f"{p}:".encode() not in raw)
                 prefixes[prefix] = uri
                 local = f"{prefix}:{local}"
             written.append(f" {local}='{xml.attribute(value)}'")

@@ -1,0 +1,182 @@
+"""One served domain: its accounts that are awake, and the tables its modules have filled. Hosts share nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Any
+
+from vrxmpp.core.account import Account
+from vrxmpp.core.module import AbsentClaim, At, Claim, Handler, IqClaim, Module, PresenceClaim, StageClaim
+from vrxmpp.core.peers import Clock, Outlet, Waiting
+from vrxmpp.core.session import Session
+from vrxmpp.core.stages import Side, Walk
+from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
+from vrxmpp.jid import InvalidJid, Jid
+from vrxmpp.stanza import Kind, Stanza
+from vrxmpp.store.interfaces import Accounts
+
+if TYPE_CHECKING:
+    from vrxmpp.core.router import Router
+
+Step = Callable[[Walk], bool | None]
+PresenceHandler = Callable[[Walk], Waiting | None]
+AbsentHandler = Callable[[Account, Stanza], Awaitable[None]]
+
+_KINDS: tuple[Kind, ...] = ("message", "presence", "iq")
+_RESTING = 1000  # accounts without a session that stay in memory
+
+
+@dataclass(frozen=True, slots=True)
+class IqHandler:
+    """What answers one kind of IQ request; ``shared``: for everybody, not for the account's owner alone."""
+
+    call: Handler
+    shared: bool
+
+
+class Host:
+    """One domain. ``mount`` modules first, then ``bind`` sessions."""
+
+    def __init__(self, domain: str, accounts: Accounts, router: Router, clock: Clock, *, sessions: int) -> None:
+        self.domain = domain
+        self.jid = Jid.parse(domain)
+        self.router = router
+        self.clock = clock
+        self.modules: list[Module] = []
+        self.iq: dict[tuple[At, str, str], IqHandler] = {}
+        self.presence: dict[tuple[Side, str], PresenceHandler] = {}
+        self.leaving: dict[Kind, tuple[Step, ...]] = dict.fromkeys(_KINDS, ())
+        self.arriving: dict[Kind, tuple[Step, ...]] = dict.fromkeys(_KINDS, ())
+        self.keep: AbsentHandler | None = None
+        self.awake: dict[str, Account] = {}
+        self._accounts = accounts
+        self._resting: OrderedDict[str, None] = OrderedDict()
+        self._sessions = sessions
+        router.hosts[domain] = self
+
+    # -- modules
+
+    def mount(self, *modules: Module) -> None:
+        """Fill the tables; two modules that claim the same place stop the start-up with a ValueError."""
+        steps: list[tuple[StageClaim, Step]] = []
+        for module in modules:
+            module.host = self
+            self.modules.append(module)
+            for function, claim in _claims(module):
+                match claim:
+                    case IqClaim():
+                        _put(self.iq, (claim.at, claim.type, claim.name), IqHandler(function, claim.shared))
+                    case PresenceClaim():
+                        _put(self.presence, (claim.side, claim.type), function)
+                    case StageClaim():
+                        steps.append((claim, function))
+                    case AbsentClaim():
+                        if self.keep is not None:
+                            raise ValueError("two modules keep the messages of the absent")
+                        self.keep = function
+        for kind in _KINDS:
+            for side, table in ((Side.SENDER, self.leaving), (Side.RECIPIENT, self.arriving)):
+                chosen = [(c.stage.value, f) for c, f in steps if c.side is side and kind in c.kinds]
+                table[kind] += tuple(f for _, f in sorted(chosen, key=lambda pair: pair[0]))
+
+    # -- accounts
+
+    async def wake(self, local: str) -> Account | None:
+        """Return the account, read from the store if it is not in memory; None if there is none."""
+        account = self.awake.get(local)
+        if account is None:
+            state = await self._accounts.wake(local)
+            account = self.awake.get(local)  # somebody else may have been quicker
+            if account is None and state is not None:
+                account = self.awake[local] = Account(state, Jid.parse(f"{state.local}@{self.domain}"))
+        if account is not None and not account.sessions:
+            self._rest(local)
+        return account
+
+    def _rest(self, local: str) -> None:
+        """Keep the account of a user without sessions for a while: the one that was needed last, longest."""
+        self._resting[local] = None
+        self._resting.move_to_end(local)
+        while len(self._resting) > _RESTING:
+            oldest, _ = self._resting.popitem(last=False)
+            account = self.awake[oldest]
+            if account.lock.locked:
+                self._resting[oldest] = None
+                break
+            del self.awake[oldest]
+
+    def forget(self, local: str, condition: StreamCondition) -> None:
+        """Put an account out of memory that is removed or switched off, and end its sessions."""
+        self._resting.pop(local, None)
+        account = self.awake.get(local)
+        if account is not None:
+            for session in list(account.sessions.values()):
+                self.end(session, StreamError(condition))
+            self._resting.pop(local, None)
+            del self.awake[local]
+
+    # -- sessions
+
+    async def bind(
+        self, local: str, resource: str, outlet: Outlet, *, lang: str = "", address: str = "", security: str = ""
+    ) -> Session:
+        """Bind a resource (RFC 6120 §7): the one asked for, or a new one. Raises StanzaError.
+
+        A session that has the resource already is ended with a conflict: the newer one is the user's choice
+        (§7.7.2.2).
+        """
+        account = await self.wake(local)
+        if account is None:
+            raise StanzaError(Condition.NOT_ALLOWED)
+        try:
+            jid = account.jid.with_resource(resource or token_urlsafe(12))
+        except InvalidJid as error:
+            raise StanzaError(Condition.BAD_REQUEST, str(error)) from error
+        older = account.sessions.get(jid.resource)
+        if older is not None:
+            self.end(older, StreamError(StreamCondition.CONFLICT))
+        elif len(account.sessions) >= self._sessions:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "too many sessions")
+        session = Session(self, account, jid, outlet, lang=lang, address=address, security=security)
+        account.sessions[jid.resource] = session
+        self.awake[local] = account
+        self._resting.pop(local, None)
+        return session
+
+    def end(self, session: Session, error: StreamError | None = None) -> None:
+        """End a session, for which reason ever; everybody who should learns of it. Ending it again does nothing."""
+        account = session.account
+        if account.sessions.get(session.jid.resource) is not session:
+            return
+        del account.sessions[session.jid.resource]
+        account.rank_sessions()
+        if error is not None:
+            session.outlet.close(error)
+        for module in self.modules:
+            module.session_ended(session)
+        if session.pending is not None:
+            for request in session.pending.give_up():
+                self.router.refuse(request, StanzaError(Condition.SERVICE_UNAVAILABLE))
+        if not account.sessions:
+            self._rest(account.jid.local)
+
+    def all_sessions(self) -> Iterator[Session]:
+        """Every session of this domain."""
+        for account in list(self.awake.values()):
+            yield from list(account.sessions.values())
+
+
+def _claims(module: Module) -> Iterator[tuple[Callable[..., Any], Claim]]:
+    for name, function in inspect.getmembers(type(module), callable):
+        for claim in getattr(function, "claims", ()):
+            yield getattr(module, name), claim
+
+
+def _put(table: dict[Any, Any], key: object, value: object) -> None:
+    if key in table:
+        raise ValueError(f"two modules claim {key}")
+    table[key] = value

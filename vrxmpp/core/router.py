@@ -1,0 +1,289 @@
+"""The one decision "where to": what a client sends, and whatever else has an address, goes through here.
+
+RFC 6120 §10 and RFC 6121 §8. A stanza leaves its sender (``from_client``), then arrives (``route``); both are plain
+calls. Where something must wait, a store or an account that is not in memory, they return the rest of the work as a
+coroutine, which the caller runs before it sends anything else for the same sender.
+
+The one rule of refusal: an error never answers an error or a result, and every IQ request gets exactly one answer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Coroutine
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from vrxmpp.core import delivery
+from vrxmpp.core.account import Account
+from vrxmpp.core.delivery import Action, Address, Situation
+from vrxmpp.core.host import Host, IqHandler
+from vrxmpp.core.module import At, Payload, Request
+from vrxmpp.core.peers import Remote, Waiting
+from vrxmpp.core.session import Session
+from vrxmpp.core.stages import Side, Walk
+from vrxmpp.errors import Condition, StanzaError, StreamError
+from vrxmpp.stanza import Stanza
+
+_REQUESTS = ("get", "set")
+_ANSWERS = ("result", "error")
+_PRESENCE_TYPES = frozenset(
+    ("", "unavailable", "subscribe", "subscribed", "unsubscribe", "unsubscribed", "probe", "error")
+)
+
+
+class Router:
+    """Knows the hosts and the way to other servers."""
+
+    log = Logger()
+
+    def __init__(self, remote: Remote) -> None:
+        self.hosts: dict[str, Host] = {}
+        self.remote = remote
+
+    # -- the two doors
+
+    def from_client(self, stanza: Stanza, session: Session) -> Waiting | None:
+        """Take what a local client has sent; its ``from`` is the session's."""
+        try:
+            waiting = self._leave(stanza, session)
+        except StanzaError as error:
+            self.refuse(stanza, error)
+        except StreamError:
+            raise
+        except Exception:
+            self._fail(stanza)
+        else:
+            return None if waiting is None else self._wait(stanza, waiting)
+        return None
+
+    def route(self, stanza: Stanza) -> Waiting | None:
+        """Bring a stanza to its address; the sender is told if that cannot be."""
+        try:
+            waiting = self._arrive(stanza)
+        except StanzaError as error:
+            self.refuse(stanza, error)
+        except Exception:
+            self._fail(stanza)
+        else:
+            return None if waiting is None else self._wait(stanza, waiting)
+        return None
+
+    def send(self, stanza: Stanza) -> None:
+        """Route a stanza whose further way nobody needs to wait for."""
+        waiting = self.route(stanza)
+        if waiting is not None:
+            Deferred.fromCoroutine(waiting)  # _wait has dealt with every error
+
+    def refuse(self, stanza: Stanza, error: StanzaError) -> None:
+        """Answer a stanza with an error, unless it is an answer itself (RFC 6120 §8.3.1)."""
+        if stanza.type not in _ANSWERS and stanza.sender is not None:
+            self._answer(stanza.refusal(error))
+
+    def _fail(self, stanza: Stanza) -> None:
+        self.log.failure("a {kind} from {sender} failed", kind=stanza.kind, sender=stanza.sender)
+        self.refuse(stanza, StanzaError(Condition.INTERNAL_SERVER_ERROR))
+
+    async def _wait(self, stanza: Stanza, waiting: Waiting) -> None:
+        try:
+            await waiting
+        except StanzaError as error:
+            self.refuse(stanza, error)
+        except Exception:
+            self._fail(stanza)
+
+    def _answer(self, answer: Stanza) -> None:
+        """Bring an answer of the server's own to who asked; no module has a say in it."""
+        to = answer.to
+        assert to is not None
+        host = self.hosts.get(to.domain)
+        if host is None:
+            try:
+                self.remote.send(answer)
+            except StanzaError:
+                self.log.debug("no way back to {domain}", domain=to.domain)
+            return
+        account = host.awake.get(to.local)
+        session = account.sessions.get(to.resource) if account is not None else None
+        if session is not None:
+            session.deliver(answer)
+
+    # -- leaving
+
+    def _leave(self, stanza: Stanza, session: Session) -> Waiting | None:
+        host, account, kind = session.host, session.account, stanza.kind
+        steps = host.leaving[kind]
+        if steps:
+            walk = Walk(stanza, host, account, session)
+            for step in steps:
+                if step(walk):
+                    return None
+            stanza = walk.stanza
+            if walk.copies:
+                _send_copies(walk)
+        if kind == "presence":
+            return self._presence_out(Walk(stanza, host, account, session))
+        if kind == "iq":
+            _check_iq(stanza)
+            if stanza.type in _ANSWERS and not session.settle(stanza):
+                return None  # an answer goes only to who asked this client
+        if stanza.to is None:
+            # RFC 6120 §10.3: without 'to', a message or an IQ is for the sender's own account.
+            if kind == "iq":
+                return self._iq_to_account(stanza, host, account, session)
+            stanza.to = account.jid
+        return self._arrive(stanza, session)
+
+    def _presence_out(self, walk: Walk) -> Waiting | None:
+        type = walk.stanza.type
+        if type not in _PRESENCE_TYPES:
+            raise StanzaError(Condition.BAD_REQUEST, "unknown presence type")
+        handler = walk.host.presence.get((Side.SENDER, type))
+        if handler is not None:
+            return handler(walk)
+        return self._arrive(walk.stanza) if walk.stanza.to is not None else None
+
+    # -- arriving
+
+    def _arrive(self, stanza: Stanza, session: Session | None = None) -> Waiting | None:
+        to = stanza.to
+        assert to is not None
+        host = self.hosts.get(to.domain)
+        if host is None:
+            self.remote.send(stanza)
+            return None
+        if not to.local:
+            return self._to_host(stanza, host, session)
+        account = host.awake.get(to.local)
+        if account is None:
+            return self._to_cold(stanza, host, session)
+        return self._to_account(stanza, host, account, session)
+
+    async def _to_cold(self, stanza: Stanza, host: Host, session: Session | None) -> None:
+        """Wake an account first, if the stanza is worth it."""
+        assert stanza.to is not None
+        account = await host.wake(stanza.to.local)
+        if account is not None:
+            waiting = self._to_account(stanza, host, account, session)
+            if waiting is not None:
+                await waiting
+            return
+        # RFC 6121 §8.5.1: nobody of that name; presence is dropped without a word.
+        if stanza.kind == "iq":
+            raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+        if stanza.kind == "message":
+            address = Address.FULL if stanza.to.resource else Address.BARE
+            if delivery.action(address, Situation.NO_ACCOUNT, stanza.type) is Action.REFUSE:
+                raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+
+    def _to_host(self, stanza: Stanza, host: Host, session: Session | None) -> Waiting | None:
+        if stanza.kind == "iq" and stanza.type in _REQUESTS:
+            handler = host.iq.get((At.HOST, stanza.type, stanza.payloads[0]))
+            if handler is not None:
+                return self._call(handler, Request(stanza, host, None, session))
+        if stanza.kind != "presence":
+            raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+        return None
+
+    def _to_account(self, stanza: Stanza, host: Host, account: Account, session: Session | None) -> Waiting | None:
+        kind = stanza.kind
+        steps = host.arriving[kind]
+        walk: Walk | None = None
+        if steps:
+            walk = Walk(stanza, host, account)
+            for step in steps:
+                if step(walk):
+                    return None
+            stanza = walk.stanza
+        if kind == "message":
+            waiting = self._message(stanza, host, account)
+        elif kind == "iq":
+            waiting = self._iq(stanza, host, account, session)
+        else:
+            waiting = self._presence_in(walk or Walk(stanza, host, account))
+        if walk is not None and walk.copies:
+            _send_copies(walk)
+        return waiting
+
+    def _message(self, stanza: Stanza, host: Host, account: Account) -> Waiting | None:
+        to = stanza.to
+        assert to is not None
+        if to.resource:
+            session = account.sessions.get(to.resource)
+            if session is not None:
+                session.deliver(stanza)
+                return None
+        address = Address.FULL if to.resource else Address.BARE
+        situation = Situation.AVAILABLE if account.available else Situation.ABSENT
+        match delivery.action(address, situation, stanza.type):
+            case Action.MOST_AVAILABLE:
+                for session in account.most_available:
+                    session.deliver(stanza)
+            case Action.ALL_AVAILABLE:
+                for session in account.available:
+                    session.deliver(stanza)
+            case Action.KEEP if host.keep is not None:
+                return cast(Waiting, host.keep(account, stanza))
+            case Action.KEEP | Action.REFUSE:
+                raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+        return None
+
+    def _presence_in(self, walk: Walk) -> Waiting | None:
+        handler = walk.host.presence.get((Side.RECIPIENT, walk.stanza.type))
+        return handler(walk) if handler is not None else None
+
+    # -- IQ
+
+    def _iq(self, stanza: Stanza, host: Host, account: Account, session: Session | None) -> Waiting | None:
+        assert stanza.to is not None
+        if not stanza.to.resource:
+            return self._iq_to_account(stanza, host, account, session)
+        recipient = account.sessions.get(stanza.to.resource)
+        if recipient is None:
+            raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+        if stanza.type in _ANSWERS:
+            recipient.deliver(stanza)
+            return None
+        given_up = recipient.ask(stanza)
+        if given_up is not None:
+            self.refuse(given_up, StanzaError(Condition.RECIPIENT_UNAVAILABLE))
+        return None
+
+    def _iq_to_account(
+        self, stanza: Stanza, host: Host, account: Account, session: Session | None
+    ) -> Waiting | None:
+        if stanza.type in _ANSWERS:
+            return None
+        handler = host.iq.get((At.ACCOUNT, stanza.type, stanza.payloads[0]))
+        own = session is not None and session.account is account
+        if handler is None or not (own or handler.shared):
+            raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+        return self._call(handler, Request(stanza, host, account, session))
+
+    def _call(self, handler: IqHandler, request: Request) -> Waiting | None:
+        payload = handler.call(request)
+        if inspect.iscoroutine(payload):
+            return self._answer_later(request.stanza, payload)
+        self._answer(request.stanza.reply(cast(Payload, payload) or b""))
+        return None
+
+    async def _answer_later(self, request: Stanza, payload: Coroutine[Any, Any, Payload]) -> None:
+        self._answer(request.reply(await payload or b""))
+
+
+def _send_copies(walk: Walk) -> None:
+    for session, stanza in walk.copies or ():
+        session.deliver(stanza)
+
+
+def _check_iq(stanza: Stanza) -> None:
+    """RFC 6120 §8.2.3: an id, one of four types; a request has exactly one child, a result at most one."""
+    if stanza.type in _REQUESTS:
+        if stanza.id and len(stanza.payloads) == 1:
+            return
+    elif stanza.type in _ANSWERS:
+        if stanza.id:
+            return
+    raise StanzaError(Condition.BAD_REQUEST)
