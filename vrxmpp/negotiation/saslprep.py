@@ -5,7 +5,7 @@ from __future__ import annotations
 import stringprep
 import unicodedata
 
-_MAXIMUM_BYTES = 1024
+_MAXIMUM_CHARACTERS = 1024
 
 # RFC 4013 §2.3, with the unassigned code points that a stored string must not have (RFC 4013 §2.5).
 _PROHIBITED = (
@@ -27,19 +27,17 @@ def prepare_password(password: str) -> str:
 
     It is SASLprep and not its successor OpaqueString (RFC 8265), because clients prepare with SASLprep and both ends
     must make the same key. Printable ASCII stays as it is. Raises ValueError for a password that is empty, longer
-    than 1024 bytes or has characters that SASLprep forbids.
+    than 1024 characters or has characters that SASLprep forbids.
     """
-    if len(password) > _MAXIMUM_BYTES:
-        raise ValueError("the password is too long")
-    prepared = password if password.isascii() else _map(password)
+    if len(password) > _MAXIMUM_CHARACTERS:
+        raise ValueError(f"the password is longer than {_MAXIMUM_CHARACTERS} characters")
+    prepared = _map(password)
     if not prepared:
         raise ValueError("the password is empty")
     if any(prohibits(character) for character in prepared for prohibits in _PROHIBITED):
         raise ValueError("the password has a character that SASLprep forbids")
     if not _reads_one_way(prepared):
         raise ValueError("the password mixes writing directions")
-    if len(prepared.encode()) > _MAXIMUM_BYTES:
-        raise ValueError("the password is too long")
     return prepared
 
 
