@@ -129,9 +129,7 @@ class Stanza:
 
     def refusal(self, error: StanzaError) -> Stanza:
         """Return the error stanza that answers this one (RFC 6120 §8.3.1)."""
-        text = (
-            f"<text xmlns='{ns.STANZA_ERRORS}' xml:lang='en'>{xml.text(error.text)}</text>" if error.text else ""
-        )
+        text = f"<text xmlns='{ns.STANZA_ERRORS}' xml:lang='en'>{xml.text(error.text)}</text>" if error.text else ""
         inner = (
             f"<error type='{error.type}'><{error.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}".encode()
             + error.application

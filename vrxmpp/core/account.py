@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import DeferredLock
 
 from vrxmpp.jid import Jid
-from vrxmpp.store.interfaces import AccountState, LastActivity, RosterItem
+from vrxmpp.store.interfaces import AccountState, LastActivity, RosterItem, Subscription
 
 if TYPE_CHECKING:
     from vrxmpp.core.session import Session
@@ -52,3 +52,10 @@ class Account:
         highest = max((s.priority for s in able), default=0)
         self.available = tuple(able)
         self.most_available = tuple(s for s in able if s.priority == highest)
+
+    def is_seen_by(self, contact: Jid) -> bool:
+        """Whether the contact may know this user's presence: a subscription from them, or the same account."""
+        item = self.roster.get(contact.bare.text)
+        if item is not None and item.subscription in {Subscription.FROM, Subscription.BOTH}:
+            return True
+        return contact.bare == self.jid

@@ -147,6 +147,10 @@ class Host:
         self._resting.pop(local, None)
         return session
 
+    def became_available(self, session: Session) -> list[Waiting]:
+        """Tell every module that a session can take messages now; return what they still have to do."""
+        return [waiting for module in self.modules if (waiting := module.became_available(session)) is not None]
+
     def end(self, session: Session, error: StreamError | None = None) -> None:
         """End a session, for which reason ever; everybody who should learns of it. Ending it again does nothing."""
         account = session.account

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vrxmpp import ns
+from vrxmpp.core.peers import Waiting
 from vrxmpp.core.stages import Side, Stage
 from vrxmpp.jid import Jid
 from vrxmpp.stanza import Kind, Stanza
@@ -128,8 +129,8 @@ def presence(side: Side, *types: str) -> Callable[[F], F]:
     """Handle presence of these types, "" for available. The handler gets a Walk and may be ``async``."""
 
     def mark(function: F) -> F:
-        for type in types:
-            _claim(PresenceClaim(side, type))(function)
+        for each in types:
+            _claim(PresenceClaim(side, each))(function)
         return function
 
     return mark
@@ -159,6 +160,9 @@ class Module:
     def stream_feature(self) -> bytes:
         """What is announced in the stream features of a client that has logged in."""
         return b""
+
+    def became_available(self, session: Session) -> Waiting | None:
+        """A session can take messages from now on: initial presence, or a priority that was negative."""
 
     def session_ended(self, session: Session) -> None:
         """A session is over; it is out of its account's ``sessions`` already."""

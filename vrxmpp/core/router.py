@@ -137,10 +137,9 @@ class Router:
         return self._arrive(stanza, session)
 
     def _presence_out(self, walk: Walk) -> Waiting | None:
-        type = walk.stanza.type
-        if type not in _PRESENCE_TYPES:
+        if walk.stanza.type not in _PRESENCE_TYPES:
             raise StanzaError(Condition.BAD_REQUEST, "unknown presence type")
-        handler = walk.host.presence.get((Side.SENDER, type))
+        handler = walk.host.presence.get((Side.SENDER, walk.stanza.type))
         if handler is not None:
             return handler(walk)
         return self._arrive(walk.stanza) if walk.stanza.to is not None else None
@@ -251,9 +250,7 @@ class Router:
             self.refuse(given_up, StanzaError(Condition.RECIPIENT_UNAVAILABLE))
         return None
 
-    def _iq_to_account(
-        self, stanza: Stanza, host: Host, account: Account, session: Session | None
-    ) -> Waiting | None:
+    def _iq_to_account(self, stanza: Stanza, host: Host, account: Account, session: Session | None) -> Waiting | None:
         if stanza.type in _ANSWERS:
             return None
         handler = host.iq.get((At.ACCOUNT, stanza.type, stanza.payloads[0]))
@@ -280,10 +277,6 @@ def _send_copies(walk: Walk) -> None:
 
 def _check_iq(stanza: Stanza) -> None:
     """RFC 6120 §8.2.3: an id, one of four types; a request has exactly one child, a result at most one."""
-    if stanza.type in _REQUESTS:
-        if stanza.id and len(stanza.payloads) == 1:
-            return
-    elif stanza.type in _ANSWERS:
-        if stanza.id:
-            return
-    raise StanzaError(Condition.BAD_REQUEST)
+    is_request = stanza.type in _REQUESTS and len(stanza.payloads) == 1
+    if not stanza.id or not (is_request or stanza.type in _ANSWERS):
+        raise StanzaError(Condition.BAD_REQUEST)

@@ -60,7 +60,7 @@ class Session:
     def receive(self, stanza: Stanza) -> Waiting | None:
         """Take a stanza that the client has sent; return the rest of the work, if it must wait."""
         claimed = stanza.sender
-        if claimed is not None and claimed != self.jid and claimed != self.account.jid:
+        if claimed is not None and claimed not in (self.jid, self.account.jid):
             # RFC 6120 §8.1.2.1: the 'from' is the full or the bare JID of the connected resource.
             raise StreamError(StreamCondition.INVALID_FROM)
         stanza.sender = self.jid

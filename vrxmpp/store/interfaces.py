@@ -21,6 +21,14 @@ class Exists(Exception):
     """There is such an account already."""
 
 
+class StorageError(Exception):
+    """Storage cannot do what was asked: one line says why and quotes nothing that is stored. Nothing was changed."""
+
+
+class StorageBusy(StorageError):
+    """Too much waits for the disk already; ask again later."""
+
+
 class Subscription(StrEnum):
     """RFC 6121 §2.1.2.5: who sees whose presence. TO: the user sees the contact's."""
 

@@ -59,12 +59,12 @@ class Framer:
         "_depth",
         "_elements",
         "_events",
-        "_over",
         "_inherited",
         "_inner_start",
         "_kinds",
         "_marks",
         "_open",
+        "_over",
         "_own",
         "_parser",
         "_payloads",
@@ -340,7 +340,8 @@ class Framer:
         for name, value in others:
             uri, _, local = name.rpartition(" ")
             if uri:
-                prefix = next(p for p in map("a{}".format, count()) if p not in prefixes and f"{p}:".encode() not in raw)
+                names = map("a{}".format, count())
+                prefix = next(p for p in names if p not in prefixes and f"{p}:".encode() not in raw)
                 prefixes[prefix] = uri
                 local = f"{prefix}:{local}"
             written.append(f" {local}='{xml.attribute(value)}'")
