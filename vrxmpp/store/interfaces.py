@@ -17,7 +17,7 @@ from vrxmpp.jid import Jid
 AccountId = NewType("AccountId", int)
 
 
-class Exists(Exception):
+class Exists(Exception):  # noqa: N818
     """There is such an account already."""
 
 
@@ -25,7 +25,7 @@ class StorageError(Exception):
     """Storage cannot do what was asked: one line says why and quotes nothing that is stored. Nothing was changed."""
 
 
-class StorageBusy(StorageError):
+class StorageBusy(StorageError):  # noqa: N818, it is named for what storage is
     """Too much waits for the disk already; ask again later."""
 
 
