@@ -1,33 +1,40 @@
-"""The configuration: one TOML file, every option typed, bounded and described here, all its mistakes told at once."""
+"""Every option of the configuration file: its type, its bounds, its default, and what it is for."""
 
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+)
 from pydantic import field_validator as check
 
-from vrxmpp.config_problems import ConfigError, Problem, problems
+from vrxmpp.config.endpoints import check_endpoint, is_local
+from vrxmpp.config.files import certified_key, public_key
 from vrxmpp.jid import Jid, prepare_domain
-
-EXAMPLE = Path(__file__).with_name("example.toml")
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """What the validators know about the file being read: its directory, and the domains seen so far."""
+class Reading:
+    """What the validators know about the reading: the file's directory, whether to open the files it names, the domains
+    seen so far."""
 
     directory: Path
+    files: bool = False
     domains: set[str] = field(default_factory=set)
 
 
-def _reading(info: ValidationInfo) -> _Reading:
-    return info.context if isinstance(info.context, _Reading) else _Reading(Path())
+def _reading(info: ValidationInfo) -> Reading:
+    return info.context if isinstance(info.context, Reading) else Reading(Path())
 
 
 def _number(default: int, low: int, high: int, description: str) -> Any:
@@ -57,58 +64,9 @@ def _contact(uri: str) -> str:
     return uri
 
 
-# What each kind of endpoint takes; the first one needs no name.
-_ENDPOINTS = {
-    "tcp": ("port", "interface", "backlog"),
-    "tcp6": ("port", "interface", "backlog"),
-    "unix": ("address", "mode", "backlog", "lockfile"),
-    "systemd": ("domain", "index", "name"),
-}
-
-
-def _parse_endpoint(text: str) -> tuple[str, dict[str, str]]:
-    """Return kind and arguments of an endpoint string, by the quoting rules of ``serverFromString``."""
-    if not re.fullmatch(r"(?s:\\.|[^\\])*", text):
-        raise ValueError("must not end with a backslash")
-    options: dict[str, str] = {}
-    kind, *arguments = re.findall(r"(?s:(?:^|:)((?:\\.|[^\\:])*))", text)
-    if kind not in _ENDPOINTS:
-        raise ValueError("must be a Twisted server endpoint: tcp:PORT, tcp6:PORT, unix:PATH or systemd:DOMAIN")
-    for argument in arguments:
-        _, name, equals, value = re.split(r"(?s)((?:\\.|[^\\=])*)(=?)", argument, maxsplit=1)
-        name, value = (name, value) if equals else (_ENDPOINTS[kind][0], name)
-        if name not in _ENDPOINTS[kind] or name in options:
-            raise ValueError(f'does not fit: "{argument}"')
-        options[name] = re.sub(r"(?s:\\(.))", r"\1", value)
-    return kind, options
-
-
-def _endpoint(text: str) -> str:
-    kind, options = _parse_endpoint(text)
-    for name, pattern, high in (("port", r"\d+", 65535), ("backlog", r"\d+", 65535), ("mode", "[0-7]{3}", 777)):
-        if name in options and not (re.fullmatch(pattern, options[name]) and int(options[name]) <= high):
-            raise ValueError(f"has a {name} that is not a number up to {high}")
-    main = _ENDPOINTS[kind][0]
-    if not options.get(main):
-        raise ValueError(f"is incomplete: {kind}:{main.upper()}")
-    if kind == "systemd" and ("index" in options) == ("name" in options):
-        raise ValueError("needs either index= or name=, as in systemd:INET:name=NAME")
-    return text
-
-
-def is_local(endpoint: str) -> bool:
-    """Tell whether only this machine can reach a listening endpoint: a loopback address or a Unix socket."""
-    kind, options = _parse_endpoint(endpoint)
-    interface = options.get("interface", "")
-    try:
-        return kind == "unix" or interface == "localhost" or ip_address(interface).is_loopback
-    except ValueError:
-        return False
-
-
 StatePath = Annotated[Path, AfterValidator(_from_directory)]
-Endpoint = Annotated[str, AfterValidator(_endpoint)]
-BareJid = Annotated[Jid, BeforeValidator(_bare_jid)]
+Endpoint = Annotated[str, AfterValidator(check_endpoint)]
+BareJid = Annotated[Jid, BeforeValidator(_bare_jid), PlainSerializer(str)]
 ContactUri = Annotated[str, AfterValidator(_contact)]
 
 
@@ -175,11 +133,23 @@ class Host(_Table):
         domains.add(domain)
         return domain
 
+    @check("certificate")
+    @classmethod
+    def _holds_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value and _reading(info).files:
+            certified_key(value)
+        return value
+
     @check("key")
     @classmethod
-    def _both_or_neither(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if (value is None) != (info.data.get("certificate") is None) and "certificate" in info.data:
-            raise ValueError("certificate and key belong together: name both or neither")
+    def _belongs_to_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        key = public_key(value) if value and _reading(info).files else None
+        if "certificate" in info.data:
+            certificate = info.data["certificate"]
+            if (value is None) != (certificate is None):
+                raise ValueError("certificate and key belong together: name both or neither")
+            if key and key != certified_key(certificate):
+                raise ValueError(f"does not belong to the certificate {certificate}")
         return value
 
 
@@ -332,23 +302,3 @@ class Config(_Table):
         """Return the limits in force for the accounts of ``host``: its own, else the common ones."""
         own = {name: getattr(host.limits, name) for name in host.limits.model_fields_set}
         return self.limits.account.model_copy(update=own)
-
-
-def load(path: Path) -> Config:
-    """Read the file at ``path``. Raise ConfigError with everything that is wrong with it."""
-    try:
-        return parse(path.read_text(encoding="utf-8"), path)
-    except OSError as error:
-        raise ConfigError([Problem(path, "", "", f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([Problem(path, "", "", "is not UTF-8 text")]) from None
-
-
-def parse(text: str, path: Path) -> Config:
-    """Understand the text of a file that is, or would be, at ``path``. Raise ConfigError."""
-    try:
-        return Config.model_validate(tomllib.loads(text), context=_Reading(path.absolute().parent))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([Problem(path, "", "", f"is not TOML: {error}")]) from None
-    except ValidationError as error:
-        raise ConfigError(problems(error, Config, path)) from None

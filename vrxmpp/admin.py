@@ -1,0 +1,286 @@
+"""What an administrator may do, written once: for the running server and for the command line beside a stopped one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic_core import to_jsonable_python
+
+from vrxmpp.jid import InvalidJid, Jid
+from vrxmpp.store.interfaces import Accounts, AccountSummary, NewAccount, ScramKeys
+
+Json = Any
+
+
+class AdminError(Exception):
+    """The request failed. ``code`` is for programs, the message for people; neither holds a secret."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All that is stored of a password."""
+
+    sha1: ScramKeys
+    sha256: ScramKeys
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account as the administrator sees it; ``sessions`` is how many are open now."""
+
+    jid: str
+    enabled: bool
+    created: datetime
+    last_activity: datetime | None
+    last_status: str
+    offline_messages: int
+    contacts: int
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An account that was not imported, and why."""
+
+    jid: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a list of new accounts."""
+
+    added: int
+    refused: list[Refused]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A connected client. ``security`` is the TLS version, if any; ``priority`` None says it is not available."""
+
+    jid: str
+    address: str
+    security: str
+    since: datetime
+    priority: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the server is. ``connections`` counts sockets, logged in or not; ``sessions`` is by domain."""
+
+    version: str
+    process: int
+    started: datetime
+    listeners: list[str]
+    connections: int
+    sessions: dict[str, int]
+
+
+class Live(Protocol):
+    """What only a running server knows and can do."""
+
+    def status(self) -> Status: ...
+    def sessions(self) -> list[SessionInfo]: ...
+    def kick(self, jid: Jid) -> int:
+        """End the session of a full JID, or all sessions of a bare one; return how many."""
+        ...
+
+    def account_removed(self, jid: Jid) -> None: ...
+    def account_disabled(self, jid: Jid) -> None: ...
+    def password_changed(self, jid: Jid) -> None: ...
+
+
+class Administration:
+    """The requests of an administrator. ``accounts`` by domain; ``live`` is None where no server runs.
+
+    Each method raises AdminError: "invalid-jid", "unknown-domain", "not-found", "exists", "not-running".
+    """
+
+    def __init__(self, accounts: Mapping[str, Accounts], live: Live | None) -> None:
+        self._accounts = accounts
+        self._live = live
+
+    async def add_user(self, jid: str, keys: Keys) -> None:
+        address, accounts = self._find(jid)
+        if await accounts.add([NewAccount(address.local, keys.sha1, keys.sha256)]):
+            raise AdminError("exists", f"{address} exists already")
+
+    async def remove_user(self, jid: str) -> None:
+        """Remove the account and all that is stored for it. Its sessions end first, so that they can still write."""
+        await self.disable_user(jid)
+        address, accounts = self._find(jid)
+        _must_exist(await accounts.remove(address.local), address)
+        if self._live:
+            self._live.account_removed(address)
+
+    async def set_password(self, jid: str, keys: Keys) -> None:
+        address, accounts = self._find(jid)
+        _must_exist(await accounts.set_password(address.local, keys.sha1, keys.sha256), address)
+        if self._live:
+            self._live.password_changed(address)
+
+    async def disable_user(self, jid: str) -> None:
+        """Refuse the account's logins from now on, and end its sessions; what is stored for it stays."""
+        address, accounts = self._find(jid)
+        _must_exist(await accounts.set_enabled(address.local, False), address)
+        if self._live:
+            self._live.account_disabled(address)
+
+    async def enable_user(self, jid: str) -> None:
+        address, accounts = self._find(jid)
+        _must_exist(await accounts.set_enabled(address.local, True), address)
+
+    async def list_users(self, domain: str | None = None) -> list[User]:
+        """Return the accounts of one domain, or of all."""
+        sessions = self._sessions_by_account()
+        domains = self._accounts if domain is None else [self._find(f"any@{domain}")[0].domain]
+        return [
+            _user(served, summary, sessions)
+            for served in domains
+            for summary in await self._accounts[served].summaries()
+        ]
+
+    async def show_user(self, jid: str) -> User:
+        address, accounts = self._find(jid)
+        summary = await accounts.summary(address.local)
+        if summary is None:
+            raise _not_found(address)
+        return _user(address.domain, summary, self._sessions_by_account())
+
+    async def import_users(self, users: Mapping[str, Keys]) -> Imported:
+        """Add all that can be added, in one transaction a domain."""
+        refused: list[Refused] = []
+        new: dict[str, list[NewAccount]] = {}
+        for jid, keys in users.items():
+            try:
+                address, _ = self._find(jid)
+            except AdminError as error:
+                refused.append(Refused(jid, error.code, error.message))
+            else:
+                new.setdefault(address.domain, []).append(NewAccount(address.local, keys.sha1, keys.sha256))
+        for domain, accounts in new.items():
+            for local in await self._accounts[domain].add(accounts):
+                refused.append(Refused(f"{local}@{domain}", "exists", f"{local}@{domain} exists already"))
+        return Imported(len(users) - len(refused), refused)
+
+    async def sessions(self) -> list[SessionInfo]:
+        return self._running().sessions()
+
+    async def kick(self, jid: str) -> int:
+        """End one session, or all of an account; return how many."""
+        address = _parse(jid)
+        ended = self._running().kick(address)
+        if not ended:
+            raise AdminError("not-found", f"{address} has no session")
+        return ended
+
+    async def status(self) -> Status:
+        return self._running().status()
+
+    def _find(self, jid: str) -> tuple[Jid, Accounts]:
+        address = _parse(jid)
+        if not address.local or address.resource:
+            raise AdminError("invalid-jid", f"{address} is not the address of an account: user@domain")
+        if address.domain not in self._accounts:
+            raise AdminError("unknown-domain", f"{address.domain} is not served here")
+        return address, self._accounts[address.domain]
+
+    def _running(self) -> Live:
+        if self._live is None:
+            raise AdminError("not-running", "the server is not running")
+        return self._live
+
+    def _sessions_by_account(self) -> Counter[str]:
+        sessions = self._live.sessions() if self._live else []
+        return Counter(session.jid.partition("/")[0] for session in sessions)
+
+
+async def perform(administration: Administration, request: Json) -> Json:
+    """Do what a request in JSON asks for, and return the result in JSON. Raises AdminError, also "bad-request"."""
+    result: object = None
+    match request:
+        case {"command": "user add", "jid": str(jid), "keys": keys}:
+            await administration.add_user(jid, keys_from_json(keys))
+        case {"command": "user remove", "jid": str(jid)}:
+            await administration.remove_user(jid)
+        case {"command": "user password", "jid": str(jid), "keys": keys}:
+            await administration.set_password(jid, keys_from_json(keys))
+        case {"command": "user disable", "jid": str(jid)}:
+            await administration.disable_user(jid)
+        case {"command": "user enable", "jid": str(jid)}:
+            await administration.enable_user(jid)
+        case {"command": "user list", "domain": str() | None as domain}:
+            result = await administration.list_users(domain)
+        case {"command": "user show", "jid": str(jid)}:
+            result = await administration.show_user(jid)
+        case {"command": "user import", "users": dict(users)}:
+            result = await administration.import_users({jid: keys_from_json(keys) for jid, keys in users.items()})
+        case {"command": "session list"}:
+            result = await administration.sessions()
+        case {"command": "session kick", "jid": str(jid)}:
+            result = await administration.kick(jid)
+        case {"command": "status"}:
+            result = await administration.status()
+        case _:
+            raise AdminError("bad-request", "the server does not know this request")
+    return to_jsonable_python(result)
+
+
+def keys_to_json(keys: Keys) -> Json:
+    """Write keys as ``perform`` reads them: bytes in hexadecimal."""
+    return [
+        [key.salt.hex(), key.iterations, key.stored_key.hex(), key.server_key.hex()] for key in (keys.sha1, keys.sha256)
+    ]
+
+
+def keys_from_json(data: Json) -> Keys:
+    try:
+        return Keys(
+            *(
+                ScramKeys(bytes.fromhex(salt), int(i), bytes.fromhex(stored), bytes.fromhex(server))
+                for salt, i, stored, server in data
+            )
+        )
+    except (TypeError, ValueError):
+        raise AdminError("bad-request", "the keys cannot be read") from None
+
+
+def _parse(jid: str) -> Jid:
+    try:
+        return Jid.parse(jid)
+    except InvalidJid as error:
+        raise AdminError("invalid-jid", str(error)) from None
+
+
+def _not_found(address: Jid) -> AdminError:
+    return AdminError("not-found", f"{address} does not exist")
+
+
+def _must_exist(existed: bool, address: Jid) -> None:
+    if not existed:
+        raise _not_found(address)
+
+
+def _user(domain: str, summary: AccountSummary, sessions: Counter[str]) -> User:
+    jid = f"{summary.local}@{domain}"
+    return User(
+        jid=jid,
+        enabled=summary.enabled,
+        created=summary.created,
+        last_activity=summary.last_activity.at if summary.last_activity else None,
+        last_status=summary.last_activity.status if summary.last_activity else "",
+        offline_messages=summary.offline_messages,
+        contacts=summary.contacts,
+        sessions=sessions[jid],
+    )
