@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 
@@ -49,10 +50,15 @@ def tables(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type
     """Yield every table of the file with its name as TOML writes it, the top level (named "") first."""
     yield prefix, model
     for name, field in model.model_fields.items():
-        for candidate in (field.annotation, *get_args(field.annotation)):
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                key = field.alias or name
-                yield from tables(candidate, f"{prefix}.{key}" if prefix else key)
+        if table := inner_table(field):
+            key = field.alias or name
+            yield from tables(table, f"{prefix}.{key}" if prefix else key)
+
+
+def inner_table(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of the table, or tables, that a field holds, if any."""
+    types = (field.annotation, *get_args(field.annotation))
+    return next((type_ for type_ in types if isinstance(type_, type) and issubclass(type_, BaseModel)), None)
 
 
 def keys(model: type[BaseModel]) -> list[str]:
