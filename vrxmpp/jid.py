@@ -24,7 +24,8 @@ _FORBIDDEN_IN_LOCAL = frozenset("\"&'/:<>@")  # RFC 7622 §3.3.1
 
 # Lower-case texts that preparation leaves as they are: asking PRECIS and IDNA costs a hundred times more.
 _PLAIN_LOCAL = re.compile(r"[a-z0-9!#$%()*+,.;=?\[\\\]^_`{|}~-]{1,1023}")
-_PLAIN_DOMAIN = re.compile(r"(?!.{1024})(?:(?:^|\.)(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+")
+_PLAIN_LABEL = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_PLAIN_DOMAIN = re.compile(rf"(?!.{{1024}}){_PLAIN_LABEL}(?:\.{_PLAIN_LABEL})*")
 
 
 class InvalidJid(ValueError):  # noqa: N818, it is named for what the text is
