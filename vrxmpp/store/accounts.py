@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,21 +21,28 @@ from vrxmpp.store.interfaces import (
     ScramKeys,
     Subscription,
 )
-from vrxmpp.store.schema import accounts, blocked, offline_messages, roster_items
+from vrxmpp.store.schema import accounts, blocked, from_microseconds, offline_messages, roster_items, to_microseconds
+from vrxmpp.store.statement import Row, Statement
 
-_LOOKED_UP_TOGETHER = 1_000  # localparts; SQLite takes some 30,000 values in one statement
+_KEYS = (
+    accounts.c.sha1_salt,
+    accounts.c.sha1_iterations,
+    accounts.c.sha1_stored_key,
+    accounts.c.sha1_server_key,
+    accounts.c.sha256_salt,
+    accounts.c.sha256_iterations,
+    accounts.c.sha256_stored_key,
+    accounts.c.sha256_server_key,
+)
+_LAST_ACTIVITY = (accounts.c.last_activity_at, accounts.c.last_activity_status)
 
-_AT_ADDRESS = (accounts.c.domain == bindparam("at_domain"), accounts.c.local == bindparam("at_local"))
+_IN_DOMAIN = accounts.c.domain == bindparam("domain")
+_AT_ADDRESS = (_IN_DOMAIN, accounts.c.local == bindparam("local"))
 
-_ACCOUNT = select(
-    accounts.c.id,
-    accounts.c.enabled,
-    accounts.c.roster_version,
-    accounts.c.last_activity_at,
-    accounts.c.last_activity_status,
-).where(*_AT_ADDRESS)
-
-_ROSTER = (
+_WAKE = Statement(
+    select(accounts.c.id, accounts.c.enabled, accounts.c.roster_version, *_LAST_ACTIVITY).where(*_AT_ADDRESS)
+)
+_ROSTER = Statement(
     select(
         roster_items.c.jid,
         roster_items.c.name,
@@ -49,45 +56,35 @@ _ROSTER = (
     .where(roster_items.c.account == bindparam("account"))
     .order_by(roster_items.c.jid)
 )
+_BLOCKED = Statement(select(blocked.c.jid).where(blocked.c.account == bindparam("account")).order_by(blocked.c.jid))
 
-_BLOCKED = select(blocked.c.jid).where(blocked.c.account == bindparam("account")).order_by(blocked.c.jid)
+_CREDENTIALS = Statement(select(accounts.c.id, accounts.c.enabled, *_KEYS).where(*_AT_ADDRESS))
 
-_CREDENTIALS = select(
-    accounts.c.id,
+_SUMMARY_OF = select(
+    accounts.c.local,
     accounts.c.enabled,
-    accounts.c.sha1_salt,
-    accounts.c.sha1_iterations,
-    accounts.c.sha1_stored_key,
-    accounts.c.sha1_server_key,
-    accounts.c.sha256_salt,
-    accounts.c.sha256_iterations,
-    accounts.c.sha256_stored_key,
-    accounts.c.sha256_server_key,
-).where(*_AT_ADDRESS)
-
-_SUMMARIES = (
-    select(
-        accounts.c.local,
-        accounts.c.enabled,
-        accounts.c.created,
-        accounts.c.last_activity_at,
-        accounts.c.last_activity_status,
-        select(func.count()).where(offline_messages.c.account == accounts.c.id).scalar_subquery(),
-        select(func.count()).where(roster_items.c.account == accounts.c.id, roster_items.c.listed).scalar_subquery(),
-    )
-    .where(accounts.c.domain == bindparam("at_domain"))
-    .order_by(accounts.c.local)
+    accounts.c.created,
+    *_LAST_ACTIVITY,
+    select(func.count()).where(offline_messages.c.account == accounts.c.id).scalar_subquery(),
+    select(func.count()).where(roster_items.c.account == accounts.c.id, roster_items.c.listed).scalar_subquery(),
 )
-_SUMMARY = _SUMMARIES.where(accounts.c.local == bindparam("at_local"))
+_SUMMARY = Statement(_SUMMARY_OF.where(*_AT_ADDRESS))
+_SUMMARIES = Statement(_SUMMARY_OF.where(_IN_DOMAIN).order_by(accounts.c.local))
 
-_EXISTING = select(accounts.c.local).where(
-    accounts.c.domain == bindparam("at_domain"), accounts.c.local.in_(bindparam("locals", expanding=True))
+_EXISTS = Statement(select(accounts.c.id).where(*_AT_ADDRESS))
+_ADD = Statement(
+    insert(accounts)
+    .values({column.name: bindparam(column.name) for column in accounts.c if not column.primary_key})
+    .inline()
 )
-
-_ADD = insert(accounts)
-_CHANGE = update(accounts).where(*_AT_ADDRESS)
-_REMOVE = delete(accounts).where(*_AT_ADDRESS)
-_SET_LAST_ACTIVITY = update(accounts).where(accounts.c.id == bindparam("account"))
+_SET_PASSWORD = Statement(update(accounts).where(*_AT_ADDRESS).values({key.name: bindparam(key.name) for key in _KEYS}))
+_SET_ENABLED = Statement(update(accounts).where(*_AT_ADDRESS).values(enabled=bindparam("enabled")))
+_SET_LAST_ACTIVITY = Statement(
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"))
+    .values(last_activity_at=bindparam("at"), last_activity_status=bindparam("status"))
+)
+_REMOVE = Statement(delete(accounts).where(*_AT_ADDRESS))
 
 
 class SqlAccounts:
@@ -98,148 +95,119 @@ class SqlAccounts:
         self._domain = domain
 
     async def wake(self, local: str) -> AccountState | None:
-        address = self._address(local)
-
         def work(connection: Connection) -> AccountState | None:
-            row = connection.execute(_ACCOUNT, address).first()
+            row = _WAKE.row(connection, domain=self._domain, local=local)
             if row is None:
                 return None
-            account, enabled, roster_version, at, status = row
-            key = {"account": account}
+            account, enabled, roster_version, *last_activity = row
             return AccountState(
                 id=AccountId(account),
                 local=local,
-                enabled=enabled,
-                roster=tuple(_roster_item(item) for item in connection.execute(_ROSTER, key)),
+                enabled=bool(enabled),
+                roster=tuple(_roster_item(item) for item in _ROSTER.rows(connection, account=account)),
                 roster_version=roster_version,
-                blocked=tuple(Jid.parse(jid) for (jid,) in connection.execute(_BLOCKED, key)),
-                last_activity=_last_activity(at, status),
+                blocked=tuple(Jid.parse(jid) for (jid,) in _BLOCKED.rows(connection, account=account)),
+                last_activity=_last_activity(*last_activity),
             )
 
         return await self._database.read(work)
 
     async def credentials(self, local: str) -> Credentials | None:
-        address = self._address(local)
-
         def work(connection: Connection) -> Credentials | None:
-            row = connection.execute(_CREDENTIALS, address).first()
+            row = _CREDENTIALS.row(connection, domain=self._domain, local=local)
             if row is None:
                 return None
             account, enabled, *keys = row
-            return Credentials(AccountId(account), enabled, sha1=ScramKeys(*keys[:4]), sha256=ScramKeys(*keys[4:]))
+            return Credentials(AccountId(account), bool(enabled), ScramKeys(*keys[:4]), ScramKeys(*keys[4:]))
 
         return await self._database.read(work)
 
     async def add(self, accounts: list[NewAccount]) -> list[str]:
-        created = datetime.now(UTC)
+        created = to_microseconds(datetime.now(UTC))
 
         def work(connection: Connection) -> list[str]:
-            known = self._existing(connection, [account.local for account in accounts])
-            existed, rows = [], []
-            for account in accounts:
-                if account.local in known:
-                    existed.append(account.local)
-                else:
-                    known.add(account.local)
-                    rows.append(self._row(account, created))
-            if rows:
-                connection.execute(_ADD, rows)
-            return existed
+            return [account.local for account in accounts if not self._add(connection, account, created)]
 
         return await self._database.write(work)
 
     async def set_password(self, local: str, sha1: ScramKeys, sha256: ScramKeys) -> bool:
-        return await self._change(local, _key_columns(sha1, sha256))
+        return await self._change(_SET_PASSWORD, local, **_columns(sha1, sha256))
 
     async def set_enabled(self, local: str, enabled: bool) -> bool:
-        return await self._change(local, {"enabled": enabled})
+        return await self._change(_SET_ENABLED, local, enabled=enabled)
 
     async def remove(self, local: str) -> bool:
-        address = self._address(local)
-        return await self._database.write(lambda connection: connection.execute(_REMOVE, address).rowcount > 0)
+        return await self._change(_REMOVE, local)
 
     async def summary(self, local: str) -> AccountSummary | None:
-        address = self._address(local)
-
-        def work(connection: Connection) -> AccountSummary | None:
-            row = connection.execute(_SUMMARY, address).first()
-            return None if row is None else _summary(row)
-
-        return await self._database.read(work)
+        row = await self._database.read(lambda connection: _SUMMARY.row(connection, domain=self._domain, local=local))
+        return _summary(row) if row else None
 
     async def summaries(self) -> list[AccountSummary]:
-        domain = {"at_domain": self._domain}
-        return await self._database.read(
-            lambda connection: [_summary(r) for r in connection.execute(_SUMMARIES, domain)]
-        )
+        rows = await self._database.read(lambda connection: _SUMMARIES.rows(connection, domain=self._domain))
+        return [_summary(row) for row in rows]
 
     async def set_last_activity(self, account: AccountId, activity: LastActivity) -> None:
-        values = {"account": account, "last_activity_at": activity.at, "last_activity_status": activity.status}
-        await self._database.write(lambda connection: connection.execute(_SET_LAST_ACTIVITY, values).close())
+        def work(connection: Connection) -> None:
+            at = to_microseconds(activity.at)
+            _SET_LAST_ACTIVITY.run(connection, account=account, at=at, status=activity.status)
 
-    def _address(self, local: str) -> dict[str, str]:
-        return {"at_domain": self._domain, "at_local": local}
+        await self._database.write(work)
 
-    async def _change(self, local: str, values: dict[str, Any]) -> bool:
-        parameters = self._address(local) | values
-        return await self._database.write(lambda connection: connection.execute(_CHANGE, parameters).rowcount > 0)
+    async def _change(self, statement: Statement, local: str, **values: Any) -> bool:
+        return await self._database.write(
+            lambda connection: statement.run(connection, domain=self._domain, local=local, **values) > 0
+        )
 
-    def _existing(self, connection: Connection, locals: list[str]) -> set[str]:
-        existing: set[str] = set()
-        for start in range(0, len(locals), _LOOKED_UP_TOGETHER):
-            some = {"at_domain": self._domain, "locals": locals[start : start + _LOOKED_UP_TOGETHER]}
-            existing.update(connection.scalars(_EXISTING, some))
-        return existing
-
-    def _row(self, account: NewAccount, created: datetime) -> dict[str, Any]:
-        return {
-            "domain": self._domain,
-            "local": account.local,
-            "created": created,
-            "enabled": True,
-            "roster_version": 0,
-            **_key_columns(account.sha1, account.sha256),
-        }
-
-
-def _key_columns(sha1: ScramKeys, sha256: ScramKeys) -> dict[str, Any]:
-    return {
-        "sha1_salt": sha1.salt,
-        "sha1_iterations": sha1.iterations,
-        "sha1_stored_key": sha1.stored_key,
-        "sha1_server_key": sha1.server_key,
-        "sha256_salt": sha256.salt,
-        "sha256_iterations": sha256.iterations,
-        "sha256_stored_key": sha256.stored_key,
-        "sha256_server_key": sha256.server_key,
-    }
+    def _add(self, connection: Connection, account: NewAccount, created: int) -> bool:
+        if _EXISTS.row(connection, domain=self._domain, local=account.local):
+            return False
+        _ADD.run(
+            connection,
+            domain=self._domain,
+            local=account.local,
+            created=created,
+            enabled=True,
+            last_activity_at=None,
+            last_activity_status=None,
+            roster_version=0,
+            **_columns(account.sha1, account.sha256),
+        )
+        return True
 
 
-def _roster_item(row: Sequence[Any]) -> RosterItem:
+def _columns(sha1: ScramKeys, sha256: ScramKeys) -> dict[str, Any]:
+    values: list[Any] = []
+    for keys in (sha1, sha256):
+        values += (keys.salt, keys.iterations, keys.stored_key, keys.server_key)
+    return {key.name: value for key, value in zip(_KEYS, values, strict=True)}
+
+
+def _roster_item(row: Row) -> RosterItem:
     jid, name, groups, subscription, asked, approved, request, listed = row
     return RosterItem(
         jid=Jid.parse(jid),
         name=name,
-        groups=tuple(groups),
+        groups=tuple(json.loads(groups)),
         subscription=Subscription(subscription),
-        asked=asked,
-        approved=approved,
+        asked=bool(asked),
+        approved=bool(approved),
         request=request,
-        listed=listed,
+        listed=bool(listed),
     )
 
 
-def _last_activity(at: datetime | None, status: str | None) -> LastActivity | None:
-    return None if at is None else LastActivity(at, status or "")
+def _last_activity(at: int | None, status: str) -> LastActivity | None:
+    return None if at is None else LastActivity(from_microseconds(at), status)
 
 
-def _summary(row: Sequence[Any]) -> AccountSummary:
-    local, enabled, created, at, status, offline, contacts = row
+def _summary(row: Row) -> AccountSummary:
+    local, enabled, created, at, status, offline_messages, contacts = row
     return AccountSummary(
         local=local,
-        enabled=enabled,
-        created=created,
+        enabled=bool(enabled),
+        created=from_microseconds(created),
         last_activity=_last_activity(at, status),
-        offline_messages=offline,
+        offline_messages=offline_messages,
         contacts=contacts,
     )

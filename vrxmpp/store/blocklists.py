@@ -8,10 +8,13 @@ from vrxmpp.jid import Jid
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import AccountId
 from vrxmpp.store.schema import blocked
+from vrxmpp.store.statement import Statement
 
-_CLEAR = delete(blocked).where(blocked.c.account == bindparam("account"))
-_REMOVE = _CLEAR.where(blocked.c.jid == bindparam("jid"))
-_ADD = insert(blocked)
+_OF_ACCOUNT = blocked.c.account == bindparam("account")
+
+_ADD = Statement(insert(blocked))
+_REMOVE = Statement(delete(blocked).where(_OF_ACCOUNT, blocked.c.jid == bindparam("jid")))
+_CLEAR = Statement(delete(blocked).where(_OF_ACCOUNT))
 
 
 class SqlBlocklists:
@@ -24,23 +27,17 @@ class SqlBlocklists:
         rows = _rows(account, jids)
 
         def work(connection: Connection) -> None:
-            if rows:
-                connection.execute(_REMOVE, rows)
-                connection.execute(_ADD, rows)
+            _REMOVE.run_each(connection, rows)
+            _ADD.run_each(connection, rows)
 
         await self._database.write(work)
 
     async def remove(self, account: AccountId, jids: tuple[Jid, ...]) -> None:
         rows = _rows(account, jids)
-
-        def work(connection: Connection) -> None:
-            if rows:
-                connection.execute(_REMOVE, rows)
-
-        await self._database.write(work)
+        await self._database.write(lambda connection: _REMOVE.run_each(connection, rows))
 
     async def clear(self, account: AccountId) -> None:
-        await self._database.write(lambda connection: connection.execute(_CLEAR, {"account": account}).close())
+        await self._database.write(lambda connection: _CLEAR.run(connection, account=account))
 
 
 def _rows(account: AccountId, jids: tuple[Jid, ...]) -> list[dict[str, object]]:

@@ -13,10 +13,9 @@ from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 from twisted.internet.defer import Deferred
 
-from vrxmpp.store.engine import open_engine, storage_error, writing
+from vrxmpp.store.engine import open_engine, outward, writing
 from vrxmpp.store.interfaces import StorageBusy, StorageError
 
 T = TypeVar("T")
@@ -184,7 +183,7 @@ def _read(connection: Connection, work: Work[Any]) -> Any:
             return work(connection)
     except Exception as error:
         _recover(connection)
-        return _outward(error)
+        return outward(error)
 
 
 def _commit_together(connection: Connection, works: Sequence[Work[Any]]) -> list[Any]:
@@ -194,30 +193,27 @@ def _commit_together(connection: Connection, works: Sequence[Work[Any]]) -> list
             return [_attempt(connection, work) for work in works]
     except Exception as error:
         _recover(connection)
-        return [_outward(error) for _ in works]
+        return [outward(error) for _ in works]
 
 
 def _attempt(connection: Connection, work: Work[Any]) -> Any:
-    connection.exec_driver_sql("SAVEPOINT work")
+    cursor = connection.connection.cursor()
+    cursor.execute("SAVEPOINT work")
     try:
         outcome = work(connection)
     except Exception as error:
+        outcome = outward(error)
         try:
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
-        except SQLAlchemyError as lost:  # the whole transaction is gone, as SQLite may decide when the disk is full
-            raise (error if isinstance(error, SQLAlchemyError) else lost) from None
-        outcome = _outward(error)
-    connection.exec_driver_sql("RELEASE SAVEPOINT work")
+            cursor.execute("ROLLBACK TO SAVEPOINT work")
+        except Exception:  # the whole transaction is gone, as SQLite may decide when the disk is full
+            raise outcome from None
+    cursor.execute("RELEASE SAVEPOINT work")
     return outcome
-
-
-def _outward(error: Exception) -> Exception:
-    return storage_error(error) if isinstance(error, SQLAlchemyError) else error
 
 
 def _recover(connection: Connection) -> None:
     """Leave the connection fit for the next transaction, opening it anew if need be."""
     try:
         connection.rollback()
-    except SQLAlchemyError:
+    except Exception:
         connection.invalidate()

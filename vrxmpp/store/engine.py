@@ -53,29 +53,29 @@ def open_engine(url: str) -> Engine:
         parts,
         poolclass=NullPool if parts.database else StaticPool,
         connect_args={"check_same_thread": False},  # opened in one thread, then used in one other
+        paramstyle="named",
         hide_parameters=True,
     )
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
     try:
         _upgrade(engine)
-    except SQLAlchemyError as error:
+    except Exception as error:
         engine.dispose()
-        raise storage_error(error) from None
-    except BaseException:
-        engine.dispose()
-        raise
+        raise outward(error) from None
     return engine
 
 
-def storage_error(error: SQLAlchemyError) -> StorageError:
-    """Say in one line what went wrong below, without a word of what was being stored."""
-    cause = error.orig if isinstance(error, DBAPIError) else None
+def outward(error: Exception) -> Exception:
+    """Put an error of the database or its driver into one line, without a word of what was being stored."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         name: str = getattr(cause, "sqlite_errorname", type(cause).__name__)
         family = "_".join(name.split("_")[:2])
         return StorageError(f"{_REASONS.get(family, 'the database refused')} ({name})")
-    return StorageError(f"the database refused ({type(cause or error).__name__})")
+    if isinstance(cause, SQLAlchemyError):
+        return StorageError(f"the database refused ({type(cause).__name__})")
+    return error
 
 
 def _make_file(path: str) -> None:
@@ -93,7 +93,7 @@ def _set_up(connection: sqlite3.Connection, record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+    connection.connection.cursor().execute(connection.get_execution_options().get("begin", "BEGIN"))
 
 
 def writing(connection: Connection) -> Connection:

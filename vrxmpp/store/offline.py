@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import AccountId, OfflineMessage
-from vrxmpp.store.schema import accounts, offline_messages
+from vrxmpp.store.schema import accounts, from_microseconds, offline_messages, to_microseconds
+from vrxmpp.store.statement import Statement
 
-_NUMBER_WAITING = select(func.count()).where(offline_messages.c.account == bindparam("account")).scalar_subquery()
-_ADD = insert(offline_messages).from_select(
-    ["account", "stamp", "stanza"],
-    select(
-        accounts.c.id,
-        bindparam("stamp", type_=offline_messages.c.stamp.type),
-        bindparam("stanza", type_=offline_messages.c.stanza.type),
-    ).where(accounts.c.id == bindparam("account"), bindparam("limit") > _NUMBER_WAITING),
+_OF_ACCOUNT = offline_messages.c.account == bindparam("account")
+
+_ADD = Statement(
+    insert(offline_messages).from_select(
+        ["account", "stamp", "stanza"],
+        select(accounts.c.id, bindparam("stamp"), bindparam("stanza")).where(
+            accounts.c.id == bindparam("account"),
+            bindparam("limit") > select(func.count()).where(_OF_ACCOUNT).scalar_subquery(),
+        ),
+    )
 )
-_WAITING = (
+_WAITING = Statement(
     select(offline_messages.c.number, offline_messages.c.stamp, offline_messages.c.stanza)
-    .where(offline_messages.c.account == bindparam("account"))
+    .where(_OF_ACCOUNT)
     .order_by(offline_messages.c.number)
 )
-_DISCARD = delete(offline_messages).where(
-    offline_messages.c.account == bindparam("account"), offline_messages.c.number <= bindparam("up_to")
-)
+_DISCARD = Statement(delete(offline_messages).where(_OF_ACCOUNT, offline_messages.c.number <= bindparam("up_to")))
 
 
 class SqlOffline:
@@ -36,15 +37,18 @@ class SqlOffline:
         self._database = database
 
     async def add(self, account: AccountId, stamp: datetime, stanza: bytes, limit: int) -> bool:
-        row = {"account": account, "stamp": stamp, "stanza": stanza, "limit": limit}
-        return await self._database.write(lambda connection: connection.execute(_ADD, row).rowcount > 0)
+        def work(connection: Connection) -> bool:
+            at = to_microseconds(stamp)
+            return _ADD.run(connection, account=account, stamp=at, stanza=stanza, limit=limit) > 0
+
+        return await self._database.write(work)
 
     async def waiting(self, account: AccountId) -> list[OfflineMessage]:
-        key = {"account": account}
-        return await self._database.read(
-            lambda connection: [OfflineMessage(*row) for row in connection.execute(_WAITING, key)]
-        )
+        def work(connection: Connection) -> list[OfflineMessage]:
+            rows = _WAITING.rows(connection, account=account)
+            return [OfflineMessage(number, from_microseconds(stamp), stanza) for number, stamp, stanza in rows]
+
+        return await self._database.read(work)
 
     async def discard(self, account: AccountId, up_to: int) -> None:
-        key = {"account": account, "up_to": up_to}
-        await self._database.write(lambda connection: connection.execute(_DISCARD, key).close())
+        await self._database.write(lambda connection: _DISCARD.run(connection, account=account, up_to=up_to))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import Connection, bindparam, delete, insert, update
 
 from vrxmpp.jid import Jid
 from vrxmpp.store.database import Database
-from vrxmpp.store.interfaces import AccountId, RosterItem
+from vrxmpp.store.interfaces import AccountId, RosterItem, StorageError
 from vrxmpp.store.schema import accounts, roster_items
+from vrxmpp.store.statement import Statement
 
-_REMOVE = delete(roster_items).where(
-    roster_items.c.account == bindparam("account"), roster_items.c.jid == bindparam("jid")
+_REMOVE = Statement(
+    delete(roster_items).where(roster_items.c.account == bindparam("account"), roster_items.c.jid == bindparam("jid"))
 )
-_ADD = insert(roster_items)
-_NEXT_VERSION = (
+_ADD = Statement(insert(roster_items))
+_NEXT_VERSION = Statement(
     update(accounts)
     .where(accounts.c.id == bindparam("account"))
     .values(roster_version=accounts.c.roster_version + 1)
@@ -28,35 +31,35 @@ class SqlRosters:
         self._database = database
 
     async def put(self, account: AccountId, item: RosterItem) -> int:
-        key = {"account": account, "jid": item.jid.text}
-        row = {
-            **key,
-            "name": item.name,
-            "groups": item.groups,
-            "subscription": item.subscription,
-            "asked": item.asked,
-            "approved": item.approved,
-            "request": item.request,
-            "listed": item.listed,
-        }
-
         def work(connection: Connection) -> int:
-            connection.execute(_REMOVE, key)
-            connection.execute(_ADD, row)
+            _REMOVE.run(connection, account=account, jid=item.jid.text)
+            _ADD.run(
+                connection,
+                account=account,
+                jid=item.jid.text,
+                name=item.name,
+                groups=json.dumps(item.groups),
+                subscription=item.subscription.value,
+                asked=item.asked,
+                approved=item.approved,
+                request=item.request,
+                listed=item.listed,
+            )
             return _next_version(connection, account)
 
         return await self._database.write(work)
 
     async def remove(self, account: AccountId, jid: Jid) -> int:
-        key = {"account": account, "jid": jid.text}
-
         def work(connection: Connection) -> int:
-            connection.execute(_REMOVE, key)
+            _REMOVE.run(connection, account=account, jid=jid.text)
             return _next_version(connection, account)
 
         return await self._database.write(work)
 
 
 def _next_version(connection: Connection, account: AccountId) -> int:
-    version: int = connection.execute(_NEXT_VERSION, {"account": account}).scalar_one()
+    row = _NEXT_VERSION.row(connection, account=account)
+    if row is None:
+        raise StorageError("the account is gone")
+    version: int = row[0]
     return version

@@ -24,11 +24,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
@@ -37,7 +35,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
 
@@ -47,17 +44,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Instant(TypeDecorator[datetime]):
-    """A timezone-aware time, stored as microseconds since 1970, UTC."""
+def to_microseconds(at: datetime) -> int:
+    """Return how a timezone-aware time is stored."""
+    return (at - _EPOCH) // _MICROSECOND
 
-    impl = BigInteger
-    cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else _EPOCH + value * _MICROSECOND
+def from_microseconds(microseconds: int) -> datetime:
+    """Return the time that was stored, UTC."""
+    return _EPOCH + microseconds * _MICROSECOND
 
 
 def _number() -> Column[int]:
@@ -77,9 +71,9 @@ accounts = Table(
     Column("id", Integer, primary_key=True),
     Column("domain", Text, nullable=False),
     Column("local", Text, nullable=False),
-    Column("created", Instant, nullable=False),
+    Column("created", BigInteger, nullable=False),
     Column("enabled", Boolean, nullable=False),
-    Column("last_activity_at", Instant),
+    Column("last_activity_at", BigInteger),
     Column("last_activity_status", Text),
     Column("sha1_salt", LargeBinary, nullable=False),
     Column("sha1_iterations", Integer, nullable=False),
@@ -100,7 +94,7 @@ roster_items = Table(
     _account(primary_key=True),
     Column("jid", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("groups", JSON, nullable=False),
+    Column("groups", Text, nullable=False),
     Column("subscription", String(4), nullable=False),
     Column("asked", Boolean, nullable=False),
     Column("approved", Boolean, nullable=False),
@@ -122,7 +116,7 @@ offline_messages = Table(
     metadata,
     _number(),
     _account(),
-    Column("stamp", Instant, nullable=False),
+    Column("stamp", BigInteger, nullable=False),
     Column("stanza", LargeBinary, nullable=False),
     Index("offline_messages_by_account", "account", "number"),
     sqlite_autoincrement=True,

@@ -7,10 +7,13 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import AccountId
 from vrxmpp.store.schema import vcards
+from vrxmpp.store.statement import Statement
 
-_GET = select(vcards.c.vcard).where(vcards.c.account == bindparam("account"))
-_REMOVE = delete(vcards).where(vcards.c.account == bindparam("account"))
-_ADD = insert(vcards)
+_OF_ACCOUNT = vcards.c.account == bindparam("account")
+
+_GET = Statement(select(vcards.c.vcard).where(_OF_ACCOUNT))
+_REMOVE = Statement(delete(vcards).where(_OF_ACCOUNT))
+_ADD = Statement(insert(vcards))
 
 
 class SqlVCards:
@@ -20,11 +23,12 @@ class SqlVCards:
         self._database = database
 
     async def get(self, account: AccountId) -> bytes | None:
-        return await self._database.read(lambda connection: connection.scalar(_GET, {"account": account}))
+        row = await self._database.read(lambda connection: _GET.row(connection, account=account))
+        return row[0] if row else None
 
     async def put(self, account: AccountId, vcard: bytes) -> None:
         def work(connection: Connection) -> None:
-            connection.execute(_REMOVE, {"account": account})
-            connection.execute(_ADD, {"account": account, "vcard": vcard})
+            _REMOVE.run(connection, account=account)
+            _ADD.run(connection, account=account, vcard=vcard)
 
         await self._database.write(work)

@@ -18,7 +18,7 @@ def upgrade() -> None:
         _account(primary_key=True),
         sa.Column("jid", sa.Text, primary_key=True),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("groups", sa.JSON, nullable=False),
+        sa.Column("groups", sa.Text, nullable=False),
         sa.Column("subscription", sa.String(4), nullable=False),
         sa.Column("asked", sa.Boolean, nullable=False),
         sa.Column("approved", sa.Boolean, nullable=False),
