@@ -11,9 +11,15 @@ from typing import Any, Protocol
 from pydantic_core import to_jsonable_python
 
 from vrxmpp.jid import InvalidJid, Jid
-from vrxmpp.store.interfaces import Accounts, AccountSummary, NewAccount, ScramKeys
+from vrxmpp.store.interfaces import Accounts, AccountSummary, NewAccount, ScramKeys, StorageError
 
 Json = Any
+
+CONTROL_SOCKET = "control.sock"
+"""The name of the running server's control socket, in the state directory."""
+
+REQUEST_BYTES = 1_048_576
+"""The longest request the control socket takes."""
 
 
 class AdminError(Exception):
@@ -179,7 +185,7 @@ class Administration:
 
     async def kick(self, jid: str) -> int:
         """End one session, or all of an account; return how many."""
-        address = _parse(jid)
+        address = self._served(jid)
         ended = self._running().kick(address)
         if not ended:
             raise AdminError("not-found", f"{address} has no session")
@@ -189,12 +195,21 @@ class Administration:
         return self._running().status()
 
     def _find(self, jid: str) -> tuple[Jid, Accounts]:
-        address = _parse(jid)
-        if not address.local or address.resource:
+        address = self._served(jid)
+        if address.resource:
+            raise AdminError("invalid-jid", f"{address} is not the address of an account: user@domain")
+        return address, self._accounts[address.domain]
+
+    def _served(self, jid: str) -> Jid:
+        try:
+            address = Jid.parse(jid)
+        except InvalidJid as error:
+            raise AdminError("invalid-jid", str(error)) from None
+        if not address.local:
             raise AdminError("invalid-jid", f"{address} is not the address of an account: user@domain")
         if address.domain not in self._accounts:
             raise AdminError("unknown-domain", f"{address.domain} is not served here")
-        return address, self._accounts[address.domain]
+        return address
 
     def _running(self) -> Live:
         if self._live is None:
@@ -207,7 +222,17 @@ class Administration:
 
 
 async def perform(administration: Administration, request: Json) -> Json:
-    """Do what a request in JSON asks for, and return the result in JSON. Raises AdminError, also "bad-request"."""
+    """Do what a request in JSON asks for, and return the result in JSON.
+
+    Raises AdminError as the methods do, and "bad-request", or "storage" where the database fails.
+    """
+    try:
+        return to_jsonable_python(await _perform(administration, request))
+    except StorageError as error:
+        raise AdminError("storage", str(error)) from None
+
+
+async def _perform(administration: Administration, request: Json) -> object:
     result: object = None
     match request:
         case {"command": "user add", "jid": str(jid), "keys": keys}:
@@ -234,7 +259,7 @@ async def perform(administration: Administration, request: Json) -> Json:
             result = await administration.status()
         case _:
             raise AdminError("bad-request", "the server does not know this request")
-    return to_jsonable_python(result)
+    return result
 
 
 def keys_to_json(keys: Keys) -> Json:
@@ -254,13 +279,6 @@ def keys_from_json(data: Json) -> Keys:
         )
     except (TypeError, ValueError):
         raise AdminError("bad-request", "the keys cannot be read") from None
-
-
-def _parse(jid: str) -> Jid:
-    try:
-        return Jid.parse(jid)
-    except InvalidJid as error:
-        raise AdminError("invalid-jid", str(error)) from None
 
 
 def _not_found(address: Jid) -> AdminError:

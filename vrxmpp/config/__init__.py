@@ -7,10 +7,21 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vrxmpp.config.models import Config, Reading
+from vrxmpp.config.models import AccountLimits, Config, Host, Reading
 from vrxmpp.config.problems import ConfigError, Problem, problems
 
-__all__ = ["DEFAULT_PATHS", "EXAMPLE", "Config", "ConfigError", "Problem", "find", "load", "parse"]
+__all__ = [
+    "DEFAULT_PATHS",
+    "EXAMPLE",
+    "AccountLimits",
+    "Config",
+    "ConfigError",
+    "Host",
+    "Problem",
+    "find",
+    "load",
+    "parse",
+]
 
 DEFAULT_PATHS = (Path("vrxmpp.toml"), Path("/etc/vrxmpp/vrxmpp.toml"))
 EXAMPLE = Path(__file__).with_name("example.toml")
