@@ -37,8 +37,9 @@ class Storage:
     """A database with the stores of two domains, and the way to wait for it."""
 
     def __init__(self, url: str, reactor: QueueReactor | None) -> None:
-        self.url = url
+        self.path = url.removeprefix("sqlite:///")
         self.reactor = reactor
+        self._url = url
         self.database = Database.open(url, reactor)
         self.stores: Stores = open_stores(self.database, "library.example")
         self.elsewhere: Stores = open_stores(self.database, "museum.example")
@@ -61,6 +62,10 @@ class Storage:
             results[0].raiseException()
         result: T = results[0]
         return result
+
+    def open_beside(self) -> Storage:
+        """Open the same database as a command would, without threads."""
+        return Storage(self._url, None)
 
     def add_account(self, local: str) -> AccountId:
         """Make an account in the first domain and return its number."""

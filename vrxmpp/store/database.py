@@ -215,5 +215,6 @@ def _recover(connection: Connection) -> None:
     """Leave the connection fit for the next transaction, opening it anew if need be."""
     try:
         connection.rollback()
+        connection.connection.rollback()  # SQLAlchemy takes a commit that failed for an end, SQLite does not
     except Exception:
         connection.invalidate()
