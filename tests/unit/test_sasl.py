@@ -291,6 +291,10 @@ def test_a_made_up_salt_is_as_lasting_as_a_real_one() -> None:
     assert len({salt_of(username) for username in ("nobody", "somebody", "no body", "somebody else")}) == 4
 
 
+def test_disabling_an_account_does_not_change_its_salt() -> None:
+    assert salt_of("tybalt") == salt_of("romeo") == b"s=" + base64.b64encode(KEYS[1].salt)
+
+
 def test_a_made_up_salt_belongs_to_its_host_and_its_secret() -> None:
     salts = {salt_of("nobody"), salt_of("nobody", domain="example.com"), salt_of("nobody", fake_secret=b"other")}
     assert len(salts) == 3
@@ -347,6 +351,18 @@ def test_an_attempt_that_is_over_stays_over() -> None:
     exchange = begin("SCRAM-SHA-1")
     scram_login(exchange, "SCRAM-SHA-1", "romeo", "pencil")
     assert failure(exchange, b"n,,n=romeo,r=abc").condition is SaslCondition.MALFORMED_REQUEST
+
+
+def test_a_name_that_cannot_be_is_not_looked_up() -> None:
+    asked: list[str] = []
+
+    async def listening(local: str) -> Credentials | None:
+        asked.append(local)
+        return await credentials(local)
+
+    for username in ("no body", "romeo@example.org", "Romeo", "nobody"):
+        respond(begin("SCRAM-SHA-256", credentials=listening), f"n,,n={username},r=abc".encode())
+    assert asked == ["romeo", "nobody"]
 
 
 def test_trouble_with_the_accounts_is_not_a_wrong_password() -> None:

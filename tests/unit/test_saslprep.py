@@ -36,6 +36,13 @@ def test_prepares_as_the_rfc_says(password: str, prepared: str) -> None:
         ("\u00ad", "empty"),
         ("\u0007", "forbids"),  # control character
         ("a\x00b", "forbids"),
+        ("\u0085", "forbids"),  # control character beyond ASCII
+        ("\ue000", "forbids"),  # private use
+        ("\ufffe", "forbids"),  # not a character
+        ("\ufffd", "forbids"),  # not plain text
+        ("\u2ff0", "forbids"),  # not canonical
+        ("\u200e", "forbids"),  # changes the display
+        ("\U000e0041", "forbids"),  # tagging
         ("\U0001f511", "forbids"),  # not assigned in Unicode 3.2
         ("\udcff", "forbids"),  # what a terminal with another encoding gives us
         ("\u0627\u0031", "directions"),

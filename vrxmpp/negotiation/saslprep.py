@@ -7,9 +7,9 @@ import unicodedata
 
 _MAXIMUM_CHARACTERS = 1024
 
-# RFC 4013 §2.3, with the unassigned code points that a stored string must not have (RFC 4013 §2.5).
+# RFC 4013 §2.3, but for the spaces that have been mapped by then, and with the code points without a meaning, which
+# a stored string must not have (RFC 4013 §2.5).
 _PROHIBITED = (
-    stringprep.in_table_c12,
     stringprep.in_table_c21_c22,
     stringprep.in_table_c3,
     stringprep.in_table_c4,

@@ -159,11 +159,11 @@ def derive_keys(password: str, iterations: int) -> tuple[ScramKeys, ScramKeys]:
 def password_matches(password: str, sha256: ScramKeys) -> bool:
     """Tell whether the SHA-256 keys were derived from this password, as slowly as they were derived."""
     try:
-        prepared, possible = prepare_password(password), True
+        prepared = prepare_password(password)
     except ValueError:
-        prepared, possible = password, False
+        prepared = password  # It matches no keys, but takes as long to find out.
     derived = _derive("sha256", prepared, sha256.salt, sha256.iterations)
-    return hmac.compare_digest(derived.stored_key, sha256.stored_key) and possible
+    return hmac.compare_digest(derived.stored_key, sha256.stored_key)
 
 
 def decoy_keys(secret: bytes, name: str, iterations: int) -> tuple[ScramKeys, ScramKeys]:
@@ -186,7 +186,7 @@ def _derive(hash_name: HashName, password: str, salt: bytes, iterations: int) ->
 
 
 def _decoy(secret: bytes, hash_name: HashName, name: str, iterations: int) -> ScramKeys:
-    key = hmac.digest(secret, f"{hash_name} {name}".encode(), hash_name)
+    key = hmac.digest(secret, name.encode(), hash_name)
     return ScramKeys(salt=key[:_SALT_BYTES], iterations=iterations, stored_key=key, server_key=key)
 
 
