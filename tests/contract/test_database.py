@@ -171,7 +171,7 @@ def test_a_transaction_lost_underway_fails_all_it_held(threaded: Storage) -> Non
     works = [message(romeo), lose, message(romeo)]
     started = [Deferred.fromCoroutine(threaded.database.write(work)) for work in works]
     held.release()
-    assert "" not in failures(threaded, started)
+    assert failures(threaded, started) == ["StorageError"] * 3
     assert count(threaded) == 0
     threaded.wait(threaded.database.write(message(romeo)))
     assert count(threaded) == 1

@@ -205,8 +205,8 @@ def _attempt(connection: Connection, work: Work[Any]) -> Any:
         outcome = outward(error)
         try:
             cursor.execute("ROLLBACK TO SAVEPOINT work")
-        except Exception:  # the whole transaction is gone, as SQLite may decide when the disk is full
-            raise outcome from None
+        except Exception as lost:  # the whole transaction is gone, as SQLite may decide when the disk is full
+            raise (lost if outcome is error else error) from None
     cursor.execute("RELEASE SAVEPOINT work")
     return outcome
 
