@@ -15,10 +15,8 @@ from scramp import ScramClient
 
 from vrxmpp.jid import prepare_local
 from vrxmpp.negotiation import scram
-from vrxmpp.negotiation.mechanism import MAXIMUM_MESSAGE_BYTES
-from vrxmpp.negotiation.realm import Realm
-from vrxmpp.negotiation.sasl import (
-    Authenticator,
+from vrxmpp.negotiation.mechanism import (
+    MAXIMUM_MESSAGE_BYTES,
     Challenge,
     ChannelBindings,
     Exchange,
@@ -28,6 +26,8 @@ from vrxmpp.negotiation.sasl import (
     decode_base64,
     encode_base64,
 )
+from vrxmpp.negotiation.realm import Realm
+from vrxmpp.negotiation.sasl import Authenticator
 from vrxmpp.store.interfaces import AccountId, Credentials
 
 T = TypeVar("T")
@@ -183,6 +183,11 @@ def test_a_missing_initial_response_is_asked_for(mechanism: str) -> None:
         assert respond(exchange, plain("romeo", "pencil")) == Success("romeo", None)
     else:
         assert scram_login(exchange, mechanism, "romeo", "pencil").local == "romeo"
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+def test_a_client_is_asked_only_once(mechanism: str) -> None:
+    assert failure(begin(mechanism), None, None).condition is SaslCondition.MALFORMED_REQUEST
 
 
 @pytest.mark.parametrize("trace", [None, b"", b"sirhc@example.com", b"\xff"])

@@ -79,14 +79,17 @@ class ClientFirstExchange:
     def __init__(self, first: Callable[[bytes], Awaitable[Challenge | Success]]) -> None:
         self.claimed = ""
         self._next = first
+        self._begun = False
 
     async def respond(self, data: bytes | None) -> Challenge | Success:
-        if data is None:
+        begun, self._begun = self._begun, True
+        if data is None and not begun:
             return Challenge(b"")
-        if len(data) > MAXIMUM_MESSAGE_BYTES:
+        message = data or b""
+        if len(message) > MAXIMUM_MESSAGE_BYTES:
             raise SaslFailure(SaslCondition.MALFORMED_REQUEST, "the message is too long")
         step, self._next = self._next, _refuse
-        return await step(data)
+        return await step(message)
 
 
 async def _refuse(data: bytes) -> Challenge | Success:

@@ -5,31 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from vrxmpp.negotiation.exchanges import AnonymousExchange, PlainExchange, Run, ScramExchange
-from vrxmpp.negotiation.mechanism import (
-    Challenge,
-    ChannelBindings,
-    Exchange,
-    SaslCondition,
-    SaslFailure,
-    Success,
-    decode_base64,
-    encode_base64,
-)
+from vrxmpp.negotiation.mechanism import ChannelBindings, Exchange, SaslCondition, SaslFailure
 from vrxmpp.negotiation.realm import Realm
 from vrxmpp.negotiation.scram import Conversation, HashName
 from vrxmpp.store.interfaces import Credentials
-
-__all__ = [
-    "Authenticator",
-    "Challenge",
-    "ChannelBindings",
-    "Exchange",
-    "SaslCondition",
-    "SaslFailure",
-    "Success",
-    "decode_base64",
-    "encode_base64",
-]
 
 # In order of preference: to be bound to the channel is worth more than the better hash.
 _SCRAM: dict[str, tuple[HashName, bool]] = {
