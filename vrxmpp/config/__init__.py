@@ -32,7 +32,9 @@ def find() -> Path:
     for path in DEFAULT_PATHS:
         if path.exists():
             return path
-    raise ConfigError([Problem(DEFAULT_PATHS[0], "", "", f"does not exist, nor does {DEFAULT_PATHS[1]}")])
+    raise ConfigError(
+        [Problem(DEFAULT_PATHS[0], "", "", f"does not exist, nor does {DEFAULT_PATHS[1]}; use --config FILE")]
+    )
 
 
 def load(path: Path, *, files: bool = False) -> Config:

@@ -144,12 +144,14 @@ class Host(_Table):
     @classmethod
     def _belongs_to_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         key = public_key(value) if value and _reading(info).files else None
-        if "certificate" in info.data:
-            certificate = info.data["certificate"]
-            if (value is None) != (certificate is None):
-                raise ValueError("certificate and key belong together: name both or neither")
-            if key and key != certified_key(certificate):
-                raise ValueError(f"does not belong to the certificate {certificate}")
+        certificate = info.data.get("certificate")
+        named = (
+            certificate is not None or "certificate" not in info.data
+        )  # it is not there if something is wrong with it
+        if named != (value is not None):
+            raise ValueError("certificate and key belong together: name both or neither")
+        if key and certificate and key != certified_key(certificate):
+            raise ValueError(f"does not belong to the certificate {certificate}")
         return value
 
 

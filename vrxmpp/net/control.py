@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXServerEndpoint
-from twisted.internet.interfaces import IReactorUNIX, ITransport
+from twisted.internet.interfaces import IReactorUNIX
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
@@ -96,7 +96,7 @@ class ControlProtocol(LineOnlyReceiver):
         self.sendLine(json.dumps(answer).encode())  # type: ignore[no-untyped-call]
 
     def _close(self) -> None:
-        cast(ITransport, self.transport).loseConnection()
+        cast(Any, self.transport).loseConnection()
 
 
 def _read(line: bytes) -> Json:
