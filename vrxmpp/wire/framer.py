@@ -5,16 +5,14 @@ stanza with its attributes, and the names of its direct children. The bytes them
 
 - Every violation is an event, the last one: a ``StreamError`` in the list that ``feed`` returns.
 - Limits hold while bytes arrive, inside an unfinished tag too.
-- expat remembers every name it has ever seen, so a parser is replaced at a stanza boundary once it has read
-  ``_PARSER_BYTES``, and given up while a stream rests.
+- expat remembers every name it has ever seen, so a parser is replaced once it has read ``_PARSER_BYTES``, and given up
+  while a stream rests. What it has left unfinished the next one reads again.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import count
-from typing import cast
 from xml.parsers import expat
 
 from vrxmpp import ns, xml
@@ -26,14 +24,29 @@ from vrxmpp.wire.events import End, Event, Header, Malformed, Nonza
 # A start tag that expat has accepted, up to its ">": outside quotes there is none before.
 _START_TAG = re.compile(rb"<[^'\">]*(?:'[^']*'[^'\">]*|\"[^\"]*\"[^'\">]*)*>")
 _UNDEFINED_ENTITY = expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]
-_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_PARSER_BYTES = 1_000_000
-_HEADER_BYTES = 4096
+_UTF_16_STARTS = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")  # expat reads these, whatever encoding it was told
+_PARSER_BYTES = 250_000
+# A start tag on the first level: two addresses, an id and little more. It is kept and repeated, in answers and copies,
+# and written anew it can be six times as long. RFC 6120 §13.12: no limit is lower.
+_START_TAG_BYTES = 10_000
+# expat writes out the namespace of each name it reports.
+_NAMESPACE_LENGTH = 512
+# expat looks at an unfinished tag again from its beginning, each time that more of it comes.
+_REREAD_BYTES = 64_000_000
 _LANG = f"{ns.XML} lang"
+_OWN_ATTRIBUTES = 5  # to, from, id, type and xml:lang, which a stanza can have when it leaves
+_KINDS: tuple[Kind, ...] = ("message", "presence", "iq")
+_UNPREFIXED = {kind: tuple(f"<{kind}{after}".encode() for after in " >/\t\n\r") for kind in _KINDS}
 
 
 def _refuse_restricted(*_: object) -> None:
     raise StreamError(StreamCondition.RESTRICTED_XML)
+
+
+def _refuse_text(between: bytes | bytearray) -> None:
+    """RFC 6120 §4.6.1: between stanzas there is white space or nothing."""
+    if between and not between.isspace():
+        raise StreamError(StreamCondition.BAD_FORMAT, "text between stanzas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,7 @@ class Framer:
         "_parser",
         "_payloads",
         "_read_up_to",
+        "_reread",
         "_start",
         "limits",
     )
@@ -76,11 +90,7 @@ class Framer:
     def __init__(self, limits: FramerLimits, content: str = ns.CLIENT) -> None:
         self.limits = limits
         self._content = content
-        self._kinds: dict[str, Kind] = {
-            ns.qname(content, "message"): "message",
-            ns.qname(content, "presence"): "presence",
-            ns.qname(content, "iq"): "iq",
-        }
+        self._kinds = {ns.qname(content, kind): kind for kind in _KINDS}
         self._events: list[Event] = []
         self._over = False
         self.restart()
@@ -100,8 +110,10 @@ class Framer:
         self._own: dict[str | None, str] = {}  # by the first-level element under way
         self._payloads: list[str] = []
         self._attributes: list[str] = []
-        self._start = self._inner_start = 0  # of the first-level element, in the buffer
-        self._read_up_to = 0  # in the parser's input
+        # In the parser's input:
+        self._start = self._inner_start = 0  # of the first-level element under way
+        self._read_up_to = 0
+        self._reread = 0  # bytes of unfinished tags, each time they were looked at
 
     @property
     def unfinished(self) -> bool:
@@ -120,10 +132,7 @@ class Framer:
         events = self._events = []
         try:
             self._parse(data)
-        except StreamError as error:
-            events.append(error)
-            self._end()
-        except expat.ExpatError as error:
+        except (StreamError, expat.ExpatError) as error:
             if not self._over:  # what follows the end of the stream is nobody's
                 events.append(self._explain(error))
             self._end()
@@ -134,46 +143,53 @@ class Framer:
         self._parser = None
         self._buffer = b""
 
-    def _explain(self, error: expat.ExpatError) -> StreamError:
+    def _explain(self, error: StreamError | expat.ExpatError) -> StreamError:
+        if not self._open and self._buffer[:2] in _UTF_16_STARTS:
+            return StreamError(StreamCondition.UNSUPPORTED_ENCODING)
+        if isinstance(error, StreamError):
+            return error
         if error.code == _UNDEFINED_ENTITY:
             # RFC 6120 §11.1: no entity but the predefined ones.
             return StreamError(StreamCondition.RESTRICTED_XML, "undefined entity")
-        if not self._open and self._buffer[:2] in _UTF_16_MARKS:
-            return StreamError(StreamCondition.UNSUPPORTED_ENCODING)
         return StreamError(StreamCondition.NOT_WELL_FORMED)
 
     def _parse(self, data: bytes) -> None:
-        parser = self._parser or self._new_parser()
         if self._buffer:
             self._buffer += data
         else:
             self._buffer = data
+        parser = self._parser
+        if parser is None:
+            parser, data = self._new_parser(), bytes(self._buffer)
         self._read_up_to = self._base
         parser.Parse(data)
-        self._trim()
-
-    def _trim(self) -> None:
-        """Drop what is used; hold what is left to the limits."""
+        if self._over:
+            return
         used = self._read_up_to - self._base
-        left = self._buffer[used:] if used else self._buffer
-        if self._depth <= 1 and left and self._open:
-            # RFC 6120 §4.6.1: between stanzas there is white space or nothing.
-            stripped = left.lstrip()
-            if stripped and not stripped.startswith(b"<"):
-                raise StreamError(StreamCondition.BAD_FORMAT, "text between stanzas")
-            if not stripped:
-                used, left = len(self._buffer), b""
-        if len(left) > (self.limits.stanza_bytes if self._open else _HEADER_BYTES):
-            raise StreamError(StreamCondition.POLICY_VIOLATION, "stanza too big")
-        if left and not isinstance(left, bytearray):
-            left = bytearray(left)  # grows in place while a stanza trickles in
-        self._buffer = left
-        self._base += used
-        if not left and self._open and self._base > _PARSER_BYTES:
+        if used == len(self._buffer):
+            self._buffer = b""
+            self._base += used
+        else:
+            self._keep(used, self._base + len(self._buffer) - parser.CurrentByteIndex)
+        if self._base > _PARSER_BYTES:
             self._parser = None
 
+    def _keep(self, used: int, unfinished: int) -> None:
+        """Drop what is used; hold the rest, of which so much is an unfinished tag, to the limits."""
+        left = self._buffer[used:] if used else self._buffer
+        if self._depth == 1:
+            left = left.lstrip()
+            _refuse_text(left.partition(b"<")[0])
+        if len(left) > (self.limits.stanza_bytes if self._depth > 1 else _START_TAG_BYTES):
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "stanza too big")
+        self._reread = unfinished if used else self._reread + unfinished
+        if self._reread > _REREAD_BYTES:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "a tag in too many pieces")
+        self._base += len(self._buffer) - len(left)
+        self._buffer = left if isinstance(left, bytearray) else bytearray(left)  # grows in place
+
     def _new_parser(self) -> expat.XMLParserType:
-        parser = expat.ParserCreate("UTF-8", " ")
+        parser = expat.ParserCreate("UTF-8", " ", None)  # None: do not remember every name once more
         parser.ordered_attributes = True
         if hasattr(parser, "SetReparseDeferralEnabled"):
             # Otherwise expat 2.6 leaves a tag that was cut between two reads unseen for long.
@@ -196,6 +212,7 @@ class Framer:
         declarations = "".join(f" xmlns:{p}='{xml.attribute(uri)}'" for p, uri in self._inherited.items())
         header = f"<stream:stream xmlns='{self._content}'{declarations}>".encode()
         parser.Parse(header)
+        self._depth = 1
         return len(header)
 
     def _check_declaration(self, version: str, encoding: str | None, standalone: int) -> None:
@@ -203,16 +220,14 @@ class Framer:
         if encoding is not None and encoding.upper() != "UTF-8":
             raise StreamError(StreamCondition.UNSUPPORTED_ENCODING)
 
-    def _declare(self, prefix: str | None, uri: str) -> None:
-        self._declared[prefix] = uri or ""
-        if len(self._declared) > self.limits.namespaces:
-            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many namespaces")
+    def _declare(self, prefix: str | None, uri: str | None) -> None:
+        self._declared[prefix] = uri = uri or ""
+        if len(self._declared) > self.limits.namespaces or len(uri) > _NAMESPACE_LENGTH:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many namespaces, or too long ones")
 
     def _start_element(self, name: str, attributes: list[str]) -> None:
         depth = self._depth
         self._depth = depth + 1
-        if len(attributes) > 2 * self.limits.attributes:
-            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many attributes")
         if depth == 1:
             self._begin(attributes)
             return
@@ -223,24 +238,30 @@ class Framer:
             self._payloads.append(name)
         if self._declared:
             self._declared = {}
+        if len(attributes) > 2 * self.limits.attributes:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many attributes")
         self._elements += 1
         if depth >= self.limits.depth or self._elements > self.limits.elements:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "stanza too complex")
+
+    def _here(self) -> int:
+        """Return where in the buffer the tag begins that expat reports."""
+        assert self._parser is not None
+        return self._parser.CurrentByteIndex - self._base
 
     def _tag_end(self, start: int) -> int:
         """Return where in the buffer the start tag ends that begins there."""
         tag = _START_TAG.match(self._buffer, start)
         assert tag is not None, "expat accepted this tag"
+        if tag.end() - start > _START_TAG_BYTES:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "start tag too long")
         return tag.end()
 
     def _begin(self, attributes: list[str]) -> None:
-        start = cast(expat.XMLParserType, self._parser).CurrentByteIndex - self._base
-        used = self._read_up_to - self._base
-        between = self._buffer[used:start]
-        if between and not between.isspace():
-            raise StreamError(StreamCondition.BAD_FORMAT, "text between stanzas")
-        self._start = start
-        self._inner_start = self._tag_end(start)
+        start = self._here()
+        _refuse_text(self._buffer[self._read_up_to - self._base : start])
+        self._start = self._base + start
+        self._inner_start = self._base + self._tag_end(start)
         self._attributes = attributes
         self._own, self._declared = self._declared, {}
         self._own.pop(None, None)
@@ -248,7 +269,7 @@ class Framer:
         self._payloads = []
 
     def _begin_stream(self, name: str, attributes: list[str]) -> None:
-        start = cast(expat.XMLParserType, self._parser).CurrentByteIndex - self._base
+        start = self._here()
         declared, self._declared = self._declared, {}
         if name != ns.qname(ns.STREAM, "stream"):
             known = name.rpartition(" ")[2] == "stream"
@@ -276,31 +297,31 @@ class Framer:
         self._depth -= 1
         if self._depth > 1:
             return
+        buffer = self._buffer
         if self._depth == 0:
+            _refuse_text(buffer[self._read_up_to - self._base : self._here()])
             self._events.append(End())
-            self._read_up_to = self._base + len(self._buffer)
             self._end()
             return
-        buffer = self._buffer
-        inner_start = self._inner_start
+        start, inner_start = self._start - self._base, self._inner_start - self._base
         if buffer[inner_start - 2 : inner_start] == b"/>":
             inner, end = b"", inner_start
         else:
-            inner_end = cast(expat.XMLParserType, self._parser).CurrentByteIndex - self._base
+            inner_end = self._here()
             inner = bytes(buffer[inner_start:inner_end])
             end = buffer.index(b">", inner_end) + 1
-        if end - self._start > self.limits.stanza_bytes:
+        if end - start > self.limits.stanza_bytes:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "stanza too big")
         self._read_up_to = self._base + end
         kind = self._kinds.get(name)
         if kind is not None:
-            self._events.append(self._stanza(kind, inner, end))
+            self._events.append(self._stanza(kind, start, inner, end))
         else:
             values = dict(zip(self._attributes[::2], self._attributes[1::2], strict=True))
             self._events.append(Nonza(name, values, inner))
 
-    def _stanza(self, kind: Kind, inner: bytes, end: int) -> Stanza | Malformed:
-        if not self._buffer.startswith(kind.encode(), self._start + 1):
+    def _stanza(self, kind: Kind, start: int, inner: bytes, end: int) -> Stanza | Malformed:
+        if not self._buffer.startswith(_UNPREFIXED[kind], start):
             # RFC 6120 §4.8.5: the content namespace has no prefix.
             raise StreamError(StreamCondition.BAD_NAMESPACE_PREFIX)
         stanza = Stanza(kind, payloads=tuple(self._payloads), inner=inner)
@@ -326,24 +347,24 @@ class Framer:
                     stanza.sender = jid
             else:
                 others.append((name, value))
-        if others or self._own or any(self._buffer.find(mark, self._start, end) >= 0 for mark in self._marks):
-            stanza.extra = self._write_extra(others, bytes(self._buffer[self._start : end]))
+        inherited = [prefix for mark, prefix in self._marks.items() if self._buffer.find(mark, start, end) >= 0]
+        if others or inherited or self._own:
+            stanza.extra = self._write_extra(others, inherited)
         return Malformed(stanza, reason) if reason else stanza
 
-    def _write_extra(self, others: list[tuple[str, str]], raw: bytes) -> bytes:
-        """Write what else the start tag needs: the prefixes in use inside, and the attributes that are not ours."""
-        prefixes: dict[str | None, str] = dict(self._own)
-        for mark, prefix in self._marks.items():
-            if mark in raw:
-                prefixes.setdefault(prefix, self._inherited[prefix])
-        written = []
+    def _write_extra(self, others: list[tuple[str, str]], inherited: list[str]) -> bytes:
+        """Write what else the start tag needs: the prefixes in use inside, and the attributes that are not ours.
+
+        It must not exceed the limits: the next reader may have the same.
+        """
+        prefixes = dict(self._own)
+        for prefix in inherited:
+            prefixes.setdefault(prefix, self._inherited[prefix])
+        if len(prefixes) > self.limits.namespaces or len(others) > self.limits.attributes - _OWN_ATTRIBUTES:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many attributes or namespaces")
+        written = [f" xmlns:{prefix}='{xml.attribute(uri)}'" for prefix, uri in prefixes.items()]
+        prefix_of = {uri: prefix for prefix, uri in prefixes.items()} | {ns.XML: "xml"}
         for name, value in others:
             uri, _, local = name.rpartition(" ")
-            if uri:
-                names = map("a{}".format, count())
-                prefix = next(p for p in names if p not in prefixes and f"{p}:".encode() not in raw)
-                prefixes[prefix] = uri
-                local = f"{prefix}:{local}"
-            written.append(f" {local}='{xml.attribute(value)}'")
-        declarations = [f" xmlns:{prefix}='{xml.attribute(uri)}'" for prefix, uri in prefixes.items()]
-        return "".join(declarations + written).encode()
+            written.append(f" {f'{prefix_of[uri]}:' if uri else ''}{local}='{xml.attribute(value)}'")
+        return "".join(written).encode()
