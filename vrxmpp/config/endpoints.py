@@ -41,12 +41,12 @@ def _parse(text: str) -> tuple[str, dict[str, str]]:
 def check_endpoint(text: str) -> str:
     """Return the endpoint string, or raise ValueError where nobody could listen there."""
     kind, options = _parse(text)
-    for name, pattern, high in _NUMBERS:
-        if name in options and not (re.fullmatch(pattern, options[name]) and int(options[name]) <= high):
-            raise ValueError(f"has a {name} that is not a number up to {high}")
     main = _ENDPOINTS[kind][0]
     if not options.get(main):
         raise ValueError(f"is incomplete: {kind}:{main.upper()}")
+    for name, pattern, high in _NUMBERS:
+        if name in options and not (re.fullmatch(pattern, options[name]) and int(options[name]) <= high):
+            raise ValueError(f"has a {name} that is not a number up to {high}")
     if kind == "unix" and not options["address"].startswith("/"):
         raise ValueError("needs an absolute path")
     if kind == "systemd" and ("index" in options) == ("name" in options):
