@@ -66,6 +66,9 @@ class Client:
     def send(self, raw: bytes) -> None:
         self.received.append(raw.decode())
 
+    async def drain(self) -> None:
+        """What is sent has been read."""
+
     def close(self, error: StreamError) -> None:
         self.closed = error
 

@@ -27,6 +27,7 @@ VCARD = "vcard-temp"  # XEP-0054
 REGISTER = "jabber:iq:register"  # XEP-0077
 REGISTER_FEATURE = "http://jabber.org/features/iq-register"  # XEP-0077
 VERSION = "jabber:iq:version"  # XEP-0092
+CHAT_STATES = "http://jabber.org/protocol/chatstates"  # XEP-0085
 CAPS = "http://jabber.org/protocol/caps"  # XEP-0115
 ADMIN = "http://jabber.org/protocol/admin"  # XEP-0133
 ADMIN_ANNOUNCE = "http://jabber.org/protocol/admin#announce"  # XEP-0133
@@ -38,6 +39,7 @@ PING = "urn:xmpp:ping"  # XEP-0199
 TIME = "urn:xmpp:time"  # XEP-0202
 DELAY = "urn:xmpp:delay"  # XEP-0203
 HINTS = "urn:xmpp:hints"  # XEP-0334
+STANZA_IDS = "urn:xmpp:sid:0"  # XEP-0359
 SASL_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"  # XEP-0440
 STREAM_LIMITS = "urn:xmpp:stream-limits:0"  # XEP-0478
 
