@@ -37,7 +37,7 @@ class Scripted(Administration):
 def connect(answer: object = "fine", uid: int | None = None) -> tuple[Any, Any]:
     factory = ControlFactory(Scripted(answer), uid_of=lambda transport: os.geteuid() if uid is None else uid)
     protocol = factory.buildProtocol(None)
-    transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+    transport: Any = StringTransport()
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
     return protocol, transport
 
@@ -167,7 +167,7 @@ def test_keys_stay_out_of_the_log(log: list[LogEvent]) -> None:
 
 
 def test_the_socket_is_private() -> None:
-    reactor: Any = MemoryReactor()  # type: ignore[no-untyped-call]
+    reactor: Any = MemoryReactor()
     endpoint: Any = control_endpoint(reactor, Path("/var/lib/vrxmpp"))
     endpoint.listen(ControlFactory(Administration({}, None)))
     [(address, _, _, mode, wants_lock)] = reactor.unixServers
