@@ -62,3 +62,11 @@ def is_local(endpoint: str) -> bool:
         return kind == "unix" or interface == "localhost" or ip_address(interface).is_loopback
     except ValueError:
         return False
+
+
+def tcp_address(endpoint: str) -> tuple[str, int] | None:
+    """Return interface and port of a TCP endpoint, or None for another kind; the interface is empty for all of them."""
+    kind, options = _parse(endpoint)
+    if kind not in {"tcp", "tcp6"}:
+        return None
+    return options.get("interface", "" if kind == "tcp" else "::"), int(options["port"])

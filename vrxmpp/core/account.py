@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import DeferredLock
-
+from vrxmpp.core.lock import Lock
 from vrxmpp.jid import Jid
 from vrxmpp.store.interfaces import AccountState, LastActivity, RosterItem, Subscription
 
@@ -17,18 +16,23 @@ class Account:
     """An account that is awake: its sessions, and its roster and blocklist as they are in the store.
 
     A change is written to the store first and put here after, under ``lock``: ``async with account.lock``.
-    ``roster`` and ``blocked`` are keyed by the contact's address as text. ``available`` are the sessions with presence
-    of a priority that is not negative; ``most_available`` those of them with the highest (RFC 6121 §8.5.2.1.1).
+    ``roster`` and ``blocked`` are keyed by the contact's address as text. ``present`` are the sessions that have sent
+    presence; ``available`` those of them whose priority is not negative; ``most_available`` those with the highest
+    (RFC 6121 §8.5.2.1.1). ``catching_up`` is the session that is being given the messages that waited; until it has
+    them all, new ones go behind them.
     """
 
     __slots__ = (
         "available",
         "blocked",
+        "catching_up",
         "id",
+        "is_guest",
         "jid",
         "last_activity",
         "lock",
         "most_available",
+        "present",
         "roster",
         "roster_version",
         "sessions",
@@ -42,20 +46,33 @@ class Account:
         self.blocked: dict[str, Jid] = {blocked.text: blocked for blocked in state.blocked}
         self.last_activity: LastActivity | None = state.last_activity
         self.sessions: dict[str, Session] = {}
+        self.present: tuple[Session, ...] = ()
         self.available: tuple[Session, ...] = ()
         self.most_available: tuple[Session, ...] = ()
-        self.lock = DeferredLock()
+        self.catching_up: Session | None = None
+        self.lock = Lock()
+        self.is_guest = False  # logged in without an account (XEP-0175): nothing of it is in the store
 
     def rank_sessions(self) -> None:
         """Find the available sessions anew; to be called when a presence or a session has changed."""
-        able = [s for s in self.sessions.values() if s.presence is not None and s.priority >= 0]
-        highest = max((s.priority for s in able), default=0)
-        self.available = tuple(able)
-        self.most_available = tuple(s for s in able if s.priority == highest)
+        self.present = tuple(s for s in self.sessions.values() if s.presence is not None)
+        self.available = tuple(s for s in self.present if s.priority >= 0)
+        highest = max((s.priority for s in self.available), default=0)
+        self.most_available = tuple(s for s in self.available if s.priority == highest)
 
     def is_seen_by(self, contact: Jid) -> bool:
-        """Whether the contact may know this user's presence: a subscription from them, or the same account."""
+        """Whether the contact may know this user's presence: subscribed and not blocked, or the same account."""
         item = self.roster.get(contact.bare.text)
         if item is not None and item.subscription in {Subscription.FROM, Subscription.BOTH}:
-            return True
+            return not self.blocks(contact)
         return contact.bare == self.jid
+
+    def blocks(self, jid: Jid) -> bool:
+        """Whether the user has blocked this address, all of its resources, or all of its domain (XEP-0191 §6).
+
+        Never the user's own address (§5), nor the own server, without which nothing could be unblocked.
+        """
+        blocked = self.blocked
+        if not blocked or (jid.domain == self.jid.domain and jid.local in ("", self.jid.local)):
+            return False
+        return jid.text in blocked or jid.bare.text in blocked or jid.domain in blocked

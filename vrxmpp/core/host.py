@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 from vrxmpp.core.account import Account
+from vrxmpp.core.info import Info
 from vrxmpp.core.module import AbsentClaim, At, Claim, Handler, IqClaim, Module, PresenceClaim, StageClaim
-from vrxmpp.core.peers import Clock, Outlet, Waiting
+from vrxmpp.core.peers import Clock, Outlet
 from vrxmpp.core.session import Session
 from vrxmpp.core.stages import Side, Walk
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.jid import InvalidJid, Jid
 from vrxmpp.stanza import Kind, Stanza
-from vrxmpp.store.interfaces import Accounts
+from vrxmpp.store.interfaces import AccountId, Accounts, AccountState
+from vrxmpp.waiting import Waiting
 
 if TYPE_CHECKING:
     from vrxmpp.core.router import Router
 
 Step = Callable[[Walk], bool | None]
 PresenceHandler = Callable[[Walk], Waiting | None]
-AbsentHandler = Callable[[Account, Stanza], Awaitable[None]]
+AbsentHandler = Callable[[Account, Stanza], Waiting | None]
 
 _KINDS: tuple[Kind, ...] = ("message", "presence", "iq")
 _RESTING = 1000  # accounts without a session that stay in memory
@@ -52,6 +54,7 @@ class Host:
         self.leaving: dict[Kind, tuple[Step, ...]] = dict.fromkeys(_KINDS, ())
         self.arriving: dict[Kind, tuple[Step, ...]] = dict.fromkeys(_KINDS, ())
         self.keep: AbsentHandler | None = None
+        self.info = self.account_info = Info((), ())  # what disco#info tells of the domain, and of each account
         self.awake: dict[str, Account] = {}
         self._accounts = accounts
         self._resting: OrderedDict[str, None] = OrderedDict()
@@ -82,6 +85,16 @@ class Host:
             for side, table in ((Side.SENDER, self.leaving), (Side.RECIPIENT, self.arriving)):
                 chosen = [(c.stage.value, f) for c, f in steps if c.side is side and kind in c.kinds]
                 table[kind] += tuple(f for _, f in sorted(chosen, key=lambda pair: pair[0]))
+        everything = self.modules
+        self.info = Info(
+            tuple(identity for module in everything for identity in module.identities),
+            _unique(feature for module in everything for feature in module.features),
+            tuple(form for module in everything for form in module.forms),
+        )
+        self.account_info = Info(
+            tuple(identity for module in everything for identity in module.account_identities),
+            _unique(feature for module in everything for feature in module.account_features),
+        )
 
     # -- accounts
 
@@ -122,14 +135,22 @@ class Host:
     # -- sessions
 
     async def bind(
-        self, local: str, resource: str, outlet: Outlet, *, lang: str = "", address: str = "", security: str = ""
+        self,
+        local: str,
+        resource: str,
+        outlet: Outlet,
+        *,
+        guest: bool = False,
+        lang: str = "",
+        address: str = "",
+        security: str = "",
     ) -> Session:
         """Bind a resource (RFC 6120 §7): the one asked for, or a new one. Raises StanzaError.
 
         A session that has the resource already is ended with a conflict: the newer one is the user's choice
-        (§7.7.2.2).
+        (§7.7.2.2). A guest has an account only for as long as the session lasts (XEP-0175).
         """
-        account = await self.wake(local)
+        account = self._welcome(local) if guest else await self.wake(local)
         if account is None:
             raise StanzaError(Condition.NOT_ALLOWED)
         try:
@@ -146,6 +167,11 @@ class Host:
         self.awake[local] = account
         self._resting.pop(local, None)
         return session
+
+    def _welcome(self, local: str) -> Account:
+        account = Account(AccountState(AccountId(0), local, True), Jid.parse(f"{local}@{self.domain}"))
+        account.is_guest = True
+        return account
 
     def became_available(self, session: Session) -> list[Waiting]:
         """Tell every module that a session can take messages now; return what they still have to do."""
@@ -165,7 +191,9 @@ class Host:
         if session.pending is not None:
             for request in session.pending.give_up():
                 self.router.refuse(request, StanzaError(Condition.SERVICE_UNAVAILABLE))
-        if not account.sessions:
+        if account.is_guest:
+            del self.awake[account.jid.local]
+        elif not account.sessions:
             self._rest(account.jid.local)
 
     def all_sessions(self) -> Iterator[Session]:
@@ -178,6 +206,10 @@ def _claims(module: Module) -> Iterator[tuple[Callable[..., Any], Claim]]:
     for name, function in inspect.getmembers(type(module), callable):
         for claim in getattr(function, "claims", ()):
             yield getattr(module, name), claim
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))
 
 
 def _put(table: dict[Any, Any], key: object, value: object) -> None:

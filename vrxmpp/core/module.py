@@ -11,16 +11,17 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vrxmpp import ns
-from vrxmpp.core.peers import Waiting
+from vrxmpp.core.info import Identity, Info, Item
 from vrxmpp.core.stages import Side, Stage
 from vrxmpp.jid import Jid
 from vrxmpp.stanza import Kind, Stanza
+from vrxmpp.waiting import Waiting
 
 if TYPE_CHECKING:
     from vrxmpp.core.account import Account
     from vrxmpp.core.host import Host
     from vrxmpp.core.session import Session
-    from vrxmpp.dom import Element
+    from vrxmpp.dom import Element, Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class At(Enum):
 
 
 class Request:
-    """An IQ request that a module answers. ``account`` is whose it is about (None: the host's own).
+    """An IQ request that a module answers. ``account`` is whose it is about; None: the host's own, or nobody's.
 
     ``session`` is the local client that asked; None if another server's did.
     """
@@ -121,7 +122,11 @@ def _claim(claim: Claim) -> Callable[[F], F]:
 
 
 def iq(type: Literal["get", "set"], namespace: str, name: str, *, at: At, shared: bool = False) -> Callable[[F], F]:
-    """Answer IQ requests with this child. At an account only its owner is answered, unless it is ``shared``."""
+    """Answer IQ requests with this child. At an account only its owner is answered, unless it is ``shared``.
+
+    A shared handler is asked for names that nobody has, too (``account`` is None), so that a stranger need not see
+    the difference.
+    """
     return _claim(IqClaim(at, type, ns.qname(namespace, name), shared))
 
 
@@ -145,7 +150,10 @@ def stage(stage: Stage, side: Side, *kinds: Kind) -> Callable[[F], F]:
 
 
 def absent(function: F) -> F:
-    """Take the messages of users whom no session can take them for: ``async (account, stanza)``."""
+    """Take the messages that no session can take now: a function of the account and the stanza.
+
+    It returns the rest of the work, None where the message is not worth keeping, or raises StanzaError.
+    """
     return _claim(AbsentClaim())(function)
 
 
@@ -153,13 +161,25 @@ class Module:
     """One protocol extension on one host."""
 
     implements: tuple[Xep | Rfc, ...] = ()
-    features: tuple[str, ...] = ()  # of the domain, in disco#info (XEP-0030)
-    account_features: tuple[str, ...] = ()  # of each account
+    # What disco#info tells (XEP-0030): of the domain, with extended information (XEP-0128), and of each account.
+    identities: tuple[Identity, ...] = ()
+    features: tuple[str, ...] = ()
+    forms: tuple[Form, ...] = ()
+    account_identities: tuple[Identity, ...] = ()
+    account_features: tuple[str, ...] = ()
     host: Host  # set when it is mounted
 
     def stream_feature(self) -> bytes:
         """What is announced in the stream features of a client that has logged in."""
         return b""
+
+    def node_info(self, request: Request, node: str) -> Info | None:
+        """Return what disco#info tells about a node of the address that is asked; None if this module has no such."""
+        return None
+
+    def node_items(self, request: Request, node: str) -> tuple[Item, ...] | None:
+        """Return the disco#items of a node of the address that is asked; None if this module has no such node."""
+        return None
 
     def became_available(self, session: Session) -> Waiting | None:
         """A session can take messages from now on: initial presence, or a priority that was negative."""

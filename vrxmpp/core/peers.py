@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vrxmpp.errors import StreamError
 from vrxmpp.jid import Jid
@@ -12,12 +12,13 @@ from vrxmpp.stanza import Stanza
 
 if TYPE_CHECKING:
     from vrxmpp.core.account import Account
-
-Waiting = Coroutine[Any, Any, None]
-"""The rest of a piece of work that had to wait; whoever gets one must run it."""
+    from vrxmpp.store.interfaces import RosterItem, ScramKeys
 
 Clock = Callable[[], datetime]
 """The time now, in UTC."""
+
+Derive = Callable[[str], Awaitable[tuple["ScramKeys", "ScramKeys"]]]
+"""Derives the keys to store, with SHA-1 and with SHA-256, from a password; ValueError if it cannot be one."""
 
 
 class Remote(Protocol):
@@ -33,15 +34,32 @@ class Outlet(Protocol):
     def send(self, raw: bytes) -> None:
         """Write these bytes onto the stream."""
 
+    async def drain(self) -> None:
+        """Wait while the peer has much left to read, for as long as there is a stream."""
+
     def close(self, error: StreamError) -> None:
         """End the stream and say why (RFC 6120 §4.9)."""
 
 
 class Presences(Protocol):
-    """Whom a user's presence is shown to (RFC 6121 §4)."""
+    """Whom a user's presence is shown to (RFC 6121 §4). A contact without a resource or a localpart stands for all."""
 
     def withdraw(self, account: Account, contact: Jid) -> None:
-        """Let the contact see the user go offline, if they saw them online."""
+        """Let the contact see the user go offline, if they saw them online; to be asked while the roster says so."""
 
     def renew(self, account: Account, contact: Jid) -> None:
         """Let the contact see the user's presence again, if they are entitled to."""
+
+
+class Contacts(Protocol):
+    """The one way a roster is changed (RFC 6121 §2). Whoever changes one holds the account's lock."""
+
+    async def keep(self, account: Account, item: RosterItem) -> None:
+        """Put the item into the roster, or take it out if nothing is left of it; in the store first, then in memory.
+
+        A contact who loses the sight of the user's presence by it sees them go offline. StanzaError where the roster
+        is full.
+        """
+
+    def push(self, account: Account, item: RosterItem) -> None:
+        """Show the item to the clients that have asked for the roster (§2.1.6), under the newest version."""

@@ -16,22 +16,25 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from vrxmpp import ns
 from vrxmpp.core import delivery
 from vrxmpp.core.account import Account
 from vrxmpp.core.delivery import Action, Address, Situation
 from vrxmpp.core.host import Host, IqHandler
 from vrxmpp.core.module import At, Payload, Request
-from vrxmpp.core.peers import Remote, Waiting
+from vrxmpp.core.peers import Remote
 from vrxmpp.core.session import Session
 from vrxmpp.core.stages import Side, Walk
 from vrxmpp.errors import Condition, StanzaError, StreamError
 from vrxmpp.stanza import Stanza
+from vrxmpp.waiting import Waiting
 
 _REQUESTS = ("get", "set")
 _ANSWERS = ("result", "error")
-_PRESENCE_TYPES = frozenset(
-    ("", "unavailable", "subscribe", "subscribed", "unsubscribe", "unsubscribed", "probe", "error")
-)
+_SUBSCRIPTION_TYPES = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
+_NOTIFICATIONS = ("", "unavailable")
+_PRESENCE_TYPES = _SUBSCRIPTION_TYPES | {*_NOTIFICATIONS, "probe", "error"}
+_SESSION_REQUEST = ns.qname(ns.SESSION, "session")
 
 
 class Router:
@@ -71,11 +74,10 @@ class Router:
             return None if waiting is None else self._wait(stanza, waiting)
         return None
 
-    def send(self, stanza: Stanza) -> None:
-        """Route a stanza whose further way nobody needs to wait for."""
+    def send(self, stanza: Stanza) -> Deferred[None] | None:
+        """Route a stanza whose further way need not be waited for; it can be, by what is returned. It never fails."""
         waiting = self.route(stanza)
-        if waiting is not None:
-            Deferred.fromCoroutine(waiting)  # _wait has dealt with every error
+        return None if waiting is None else Deferred.fromCoroutine(waiting)
 
     def refuse(self, stanza: Stanza, error: StanzaError) -> None:
         """Answer a stanza with an error, unless it is an answer itself (RFC 6120 §8.3.1)."""
@@ -114,6 +116,8 @@ class Router:
 
     def _leave(self, stanza: Stanza, session: Session) -> Waiting | None:
         host, account, kind = session.host, session.account, stanza.kind
+        if account.is_guest:
+            self._restrain_guest(stanza)
         steps = host.leaving[kind]
         if steps:
             walk = Walk(stanza, host, account, session)
@@ -136,6 +140,14 @@ class Router:
             stanza.to = account.jid
         return self._arrive(stanza, session)
 
+    def _restrain_guest(self, stanza: Stanza) -> None:
+        """XEP-0175 §4: a guest stores nothing, subscribes to nobody, and stays in the house."""
+        to = stanza.to
+        stores = stanza.kind == "iq" and stanza.type == "set" and to is None and stanza.payloads != (_SESSION_REQUEST,)
+        subscribes = stanza.kind == "presence" and stanza.type in _SUBSCRIPTION_TYPES
+        if stores or subscribes or (to is not None and to.domain not in self.hosts):
+            raise StanzaError(Condition.NOT_ALLOWED)
+
     def _presence_out(self, walk: Walk) -> Waiting | None:
         if walk.stanza.type not in _PRESENCE_TYPES:
             raise StanzaError(Condition.BAD_REQUEST, "unknown presence type")
@@ -157,6 +169,8 @@ class Router:
             return self._to_host(stanza, host, session)
         account = host.awake.get(to.local)
         if account is None:
+            if stanza.kind == "presence" and stanza.type in _NOTIFICATIONS:
+                return None  # RFC 6121 §8.5.2.2.2: an account that sleeps has no resource to show it to
             return self._to_cold(stanza, host, session)
         return self._to_account(stanza, host, account, session)
 
@@ -169,9 +183,17 @@ class Router:
             if waiting is not None:
                 await waiting
             return
-        # RFC 6121 §8.5.1: nobody of that name; presence is dropped without a word.
+        # RFC 6121 §8.5.1: nobody of that name. Who probes cannot tell that from an account that is not for them.
+        if stanza.kind == "presence" and stanza.type == "probe" and stanza.sender is not None:
+            self.send(
+                Stanza("presence", to=stanza.sender.bare, sender=stanza.to.bare, type="unsubscribed", id=stanza.id)
+            )
         if stanza.kind == "iq":
-            raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+            if stanza.to.resource:
+                raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+            waiting = self._iq_to_account(stanza, host, None, session)
+            if waiting is not None:
+                await waiting
         if stanza.kind == "message":
             address = Address.FULL if stanza.to.resource else Address.BARE
             if delivery.action(address, Situation.NO_ACCOUNT, stanza.type) is Action.REFUSE:
@@ -212,24 +234,30 @@ class Router:
         if to.resource:
             session = account.sessions.get(to.resource)
             if session is not None:
-                session.deliver(stanza)
-                return None
+                waiting = _behind(stanza, host, account) if session is account.catching_up else None
+                if waiting is None:
+                    session.deliver(stanza)
+                return waiting
         address = Address.FULL if to.resource else Address.BARE
         situation = Situation.AVAILABLE if account.available else Situation.ABSENT
         match delivery.action(address, situation, stanza.type):
             case Action.MOST_AVAILABLE:
+                if account.catching_up is not None and (waiting := _behind(stanza, host, account)) is not None:
+                    return waiting
                 for session in account.most_available:
                     session.deliver(stanza)
             case Action.ALL_AVAILABLE:
                 for session in account.available:
                     session.deliver(stanza)
             case Action.KEEP if host.keep is not None:
-                return cast(Waiting, host.keep(account, stanza))
+                return host.keep(account, stanza)
             case Action.KEEP | Action.REFUSE:
                 raise StanzaError(Condition.SERVICE_UNAVAILABLE)
         return None
 
     def _presence_in(self, walk: Walk) -> Waiting | None:
+        if walk.account.is_guest and walk.stanza.type in _SUBSCRIPTION_TYPES:
+            return None
         handler = walk.host.presence.get((Side.RECIPIENT, walk.stanza.type))
         return handler(walk) if handler is not None else None
 
@@ -250,7 +278,10 @@ class Router:
             self.refuse(given_up, StanzaError(Condition.RECIPIENT_UNAVAILABLE))
         return None
 
-    def _iq_to_account(self, stanza: Stanza, host: Host, account: Account, session: Session | None) -> Waiting | None:
+    def _iq_to_account(
+        self, stanza: Stanza, host: Host, account: Account | None, session: Session | None
+    ) -> Waiting | None:
+        """Let a module answer for an account, or for a name that nobody has (RFC 6121 §8.5.1, §8.5.2.1.3)."""
         if stanza.type in _ANSWERS:
             return None
         handler = host.iq.get((At.ACCOUNT, stanza.type, stanza.payloads[0]))
@@ -268,6 +299,11 @@ class Router:
 
     async def _answer_later(self, request: Stanza, payload: Coroutine[Any, Any, Payload]) -> None:
         self._answer(request.reply(await payload or b""))
+
+
+def _behind(stanza: Stanza, host: Host, account: Account) -> Waiting | None:
+    """Put a message behind those that are being delivered only now (RFC 6120 §10.1); None if it need not wait."""
+    return host.keep(account, stanza) if host.keep is not None else None
 
 
 def _send_copies(walk: Walk) -> None:

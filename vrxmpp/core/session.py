@@ -10,11 +10,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from vrxmpp.core.peers import Outlet, Waiting
+from vrxmpp.core.peers import Outlet
 from vrxmpp.core.pending import Pending
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.jid import Jid
 from vrxmpp.stanza import Stanza
+from vrxmpp.waiting import Waiting
 
 if TYPE_CHECKING:
     from vrxmpp.core.account import Account

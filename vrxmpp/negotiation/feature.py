@@ -1,0 +1,71 @@
+"""A stream feature as data: what it needs, until when it is offered, which requests it answers (RFC 6120 §4.3)."""
+
+from __future__ import annotations
+
+from enum import Flag, auto
+from typing import Protocol
+
+from vrxmpp.negotiation.mechanism import ChannelBindings
+from vrxmpp.stanza import Stanza
+from vrxmpp.waiting import Waiting
+from vrxmpp.wire.events import Nonza
+from vrxmpp.wire.stream import Sign
+
+Request = Nonza | Stanza
+
+
+class Have(Flag):
+    """What a stream has been given so far."""
+
+    NOTHING = 0
+    SECURE = auto()  # TLS, or a listener where the administrator does without
+    IDENTITY = auto()  # the user has logged in
+    RESOURCE = auto()  # a resource is bound
+
+
+class Channel(Protocol):
+    """What a feature may do to the stream it is negotiated on."""
+
+    @property
+    def have(self) -> Have: ...
+    @property
+    def address(self) -> str:
+        """The peer's network address."""
+        ...
+
+    def send(self, raw: bytes) -> None: ...
+    def move(self, sign: Sign) -> None:
+        """Change the stream's state; raises StreamError if that is not possible now."""
+
+    def start_tls(self) -> None:
+        """Begin the handshake; what was pipelined behind the request is a violation."""
+
+    def bindings(self) -> ChannelBindings:
+        """The channel bindings of the TLS connection (RFC 5056)."""
+        ...
+
+    def identify(self, local: str, *, guest: bool = False) -> None:
+        """The user has logged in, or is a guest (XEP-0175); a new stream follows."""
+
+    async def bind(self, resource: str) -> str:
+        """Bind a resource, return the full JID; raises StanzaError."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, with the peer's input held back."""
+
+
+class Feature(Protocol):
+    """One feature of one stream."""
+
+    needs: Have  # all of it, to be offered
+    until: Have  # offered until any of it is there
+    answers: frozenset[str]  # the qualified names of the elements it answers
+
+    def offer(self, channel: Channel) -> bytes:
+        """Return its element for <stream:features/>, or nothing."""
+        ...
+
+    def take(self, request: Request, channel: Channel) -> Waiting | None:
+        """Deal with a request; return the rest of the work, if it must wait."""
+        ...

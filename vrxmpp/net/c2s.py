@@ -1,0 +1,497 @@
+"""A client's connection: bytes to the framer, stanzas to the session, and all that happens before there is one.
+
+RFC 6120 §4 to §7, RFC 7590. Input is held back (``Hold``) while something waits for a store, while the client has sent
+more than its rate, and while it does not read what it is sent: order and back-pressure need no other care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Flag, auto
+from secrets import token_hex
+from typing import Any, Protocol, cast
+
+from OpenSSL import SSL
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vrxmpp.core.host import Host
+from vrxmpp.core.session import Session
+from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
+from vrxmpp.jid import InvalidJid, Jid
+from vrxmpp.negotiation.feature import Feature, Have
+from vrxmpp.negotiation.mechanism import ChannelBindings
+from vrxmpp.negotiation.negotiator import Negotiator
+from vrxmpp.net.limits import Addresses, Bucket, Output, Rate, Timeouts
+from vrxmpp.net.tls import Certificates, channel_bindings
+from vrxmpp.stanza import Stanza
+from vrxmpp.waiting import Waiting
+from vrxmpp.wire import writer
+from vrxmpp.wire.events import End, Event, Header, Malformed, Nonza
+from vrxmpp.wire.framer import Framer, FramerLimits
+from vrxmpp.wire.stream import Phase, Sign, Stream
+
+_TURN = 64  # stanzas of one client before others have their turn
+
+
+class Timer(Protocol):
+    """The part of a reactor that tells the time, in seconds, and calls later."""
+
+    def seconds(self) -> float: ...
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> object: ...
+
+
+class Hold(Flag):
+    """Why a client's input is held back."""
+
+    NOT = 0
+    WORK = auto()  # something waits
+    RATE = auto()  # it has sent too fast
+    OUTPUT = auto()  # it does not read
+    TURN = auto()  # it is somebody else's turn
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPolicy:
+    """What holds for every client's connection."""
+
+    before_login: FramerLimits
+    after_login: FramerLimits
+    timeouts: Timeouts
+    rate: Rate
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A domain as the connections see it: its host, and the features of a new stream."""
+
+    host: Host
+    features: Callable[[], list[Feature]]
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class ClientConnection(protocol.Protocol):
+    """One client's connection, from the first byte to the last; the outlet of its session."""
+
+    log = Logger()
+
+    def __init__(self, clients: Clients, address: str, *, direct_tls: bool) -> None:
+        self._clients = clients
+        self._direct_tls = direct_tls
+        self.address = address
+        self.have = Have.SECURE if direct_tls else Have.NOTHING
+        self._stream = Stream()
+        self._framer = Framer(clients.policy.before_login)
+        self._held = Hold.NOT
+        self._events: list[Event] = []  # what came while the input was held
+        self._more = False  # whether others follow the event that is being dealt with
+        self._served: Served | None = None
+        self._negotiator: Negotiator | None = None
+        self._session: Session | None = None
+        self._local = ""
+        self._is_guest = False
+        self._lang = ""
+        self._header_sent = False
+        self._unread = -1  # bytes that wait for a client that does not read; -1: it reads
+        self._stalled_at = 0.0
+        self._drained: list[Deferred[None]] = []  # who waits for the client to read
+        self._unfinished_at = 0.0  # since when a stanza is incomplete, as far as the sweep has seen
+        now = clients.clock.seconds()
+        rate, timeouts = clients.policy.rate, clients.policy.timeouts
+        self._bytes = Bucket(rate.bytes_per_second, rate.burst_bytes, now)
+        self._stanzas = Bucket(rate.stanzas_per_second, rate.burst_stanzas, now)
+        self._login_by = now + timeouts.login
+        self._deadline = now + timeouts.handshake if direct_tls else self._login_by  # 0.0: none
+
+    # -- Twisted's side
+
+    def connectionMade(self) -> None:
+        """A client has connected."""
+        transport = cast(Any, self.transport)
+        if hasattr(transport, "setTcpNoDelay"):
+            # Otherwise the kernel holds the end of a TLS 1.3 handshake back for 40 ms.
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)
+        self._clients.connections.add(self)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there, by STARTTLS or from the start."""
+        self._deadline = self._login_by
+        if not self._direct_tls:
+            self._stream.move(Sign.SECURED)
+            self.have |= Have.SECURE
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes have come, decrypted."""
+        events = self._framer.feed(data)
+        if events:
+            self._unfinished_at = 0.0
+        seconds = self._clients.clock.seconds
+        wait = self._bytes.take(len(data), seconds) + self._stanzas.take(len(events), seconds)
+        if wait:
+            self._hold(Hold.RATE)
+            self._clients.clock.callLater(wait, self._release, Hold.RATE)
+        if self._held:
+            self._events += events
+        else:
+            self._take(events)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, however that came."""
+        self._clients.left(self)
+        self._clients.addresses.left(self.address, logged_in=Have.IDENTITY in self.have)
+        self._stream.phase = Phase.CLOSED
+        self._events = []
+        self._let_go()
+        if self._session is not None:
+            self._session.host.end(self._session)
+
+    def pauseProducing(self) -> None:
+        """The client does not read; count from here what waits for it."""
+        self._unread = 0
+        self._stalled_at = self._clients.clock.seconds()
+
+    def resumeProducing(self) -> None:
+        """The client has read everything."""
+        self._unread = -1
+        self._release(Hold.OUTPUT)
+        self._let_go()
+
+    def stopProducing(self) -> None:
+        """The transport is done; ``connectionLost`` follows."""
+
+    # -- input
+
+    def _take(self, events: list[Event]) -> None:
+        """Deal with events in order, until one of them has to wait."""
+        try:
+            for index, event in enumerate(events):
+                if type(event) is Stanza and self._session is not None:
+                    waiting = self._session.receive(event)
+                    if waiting is not None:
+                        self._work(waiting)
+                else:
+                    self._more = index + 1 < len(events)
+                    self._negotiate(event)
+                if index and index % _TURN == 0 and not self._held:
+                    self._hold(Hold.TURN)
+                    self._clients.clock.callLater(0, self._release, Hold.TURN)
+                if self._held:
+                    self._events = events[index + 1 :] + self._events
+                    return
+        except StreamError as error:
+            self.close(error)
+        except Exception:
+            self.log.failure("the connection from {address} failed", address=self.address)
+            self.close(StreamError(StreamCondition.INTERNAL_SERVER_ERROR))
+
+    def _negotiate(self, event: Event) -> None:
+        """Deal with whatever is not a stanza of a session."""
+        if self._stream.phase in {Phase.CLOSING, Phase.CLOSED} and not isinstance(event, End):
+            return
+        match event:
+            case Header():
+                self._open(event)
+            case StreamError():
+                raise event
+            case End():
+                self._end()
+            case Malformed():
+                self._refuse_malformed(event)
+            case Nonza() | Stanza():
+                if self._negotiator is None:
+                    raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE)
+                waiting = self._negotiator.take(event, self)
+                if waiting is not None:
+                    self._work(waiting)
+
+    def _open(self, header: Header) -> None:
+        """RFC 6120 §4.3: answer the client's header with ours and the features."""
+        self._stream.move(Sign.HEADER)
+        self._lang = header.lang
+        served = self._clients.served(header.to)
+        self._send_header(served.host.domain if served else header.to, header.sender)
+        if served is None or (self._served is not None and served is not self._served):
+            raise StreamError(StreamCondition.HOST_UNKNOWN)
+        if not header.version or header.version.startswith("0."):
+            raise StreamError(StreamCondition.UNSUPPORTED_VERSION)
+        self._served = served
+        if self._negotiator is None:
+            self._negotiator = Negotiator(served.features())
+        self.send(self._negotiator.offers(self))
+
+    def _send_header(self, sender: str, to: str = "") -> None:
+        try:
+            to = Jid.parse(to).text if to else ""
+        except InvalidJid:
+            to = ""
+        self.send(writer.header(sender=sender, to=to, id=token_hex(16), lang="en"))
+        self._header_sent = True
+
+    def _refuse_malformed(self, event: Malformed) -> None:
+        """RFC 6120 §8.3.3.8: an address that is none is answered; before the log-in it is a stanza too early."""
+        if self._session is None:
+            raise StreamError(StreamCondition.NOT_AUTHORIZED)
+        stanza = event.stanza.with_sender(self._session.jid)
+        if stanza.type not in {"error", "result"}:
+            self.send(stanza.refusal(StanzaError(Condition.JID_MALFORMED, event.reason)).raw)
+
+    def _end(self) -> None:
+        """RFC 6120 §4.4: the client has closed its stream; close ours."""
+        if self._stream.phase not in {Phase.CLOSING, Phase.CLOSED}:
+            self.send(writer.CLOSE)
+        self._stream.move(Sign.END)
+        self._hang_up()
+
+    # -- waiting
+
+    def _work(self, waiting: Waiting) -> None:
+        """Run what must wait, with the client's input held back until it is done."""
+        self._hold(Hold.WORK)
+        Deferred.fromCoroutine(waiting).addCallbacks(lambda _: self._release(Hold.WORK), self._fail)
+
+    def _fail(self, failure: Failure) -> None:
+        if isinstance(failure.value, StreamError):
+            self.close(failure.value)
+        else:
+            self.log.failure("the connection from {address} failed", failure, address=self.address)
+            self.close(StreamError(StreamCondition.INTERNAL_SERVER_ERROR))
+        self._release(Hold.WORK)
+
+    def _hold(self, reason: Hold) -> None:
+        if not self._held:
+            cast(Any, self.transport).pauseProducing()
+        self._held |= reason
+
+    def _release(self, reason: Hold) -> None:
+        if not self._held & reason:
+            return
+        self._held &= ~reason
+        if self._held or self._stream.phase is Phase.CLOSED:
+            return
+        events, self._events = self._events, []
+        self._take(events)
+        if not self._held:
+            cast(Any, self.transport).resumeProducing()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait; the input is held, as what calls this is work."""
+        pause: Deferred[None] = Deferred()
+        self._clients.clock.callLater(seconds, pause.callback, None)
+        await pause
+
+    # -- output
+
+    def send(self, raw: bytes) -> None:
+        """Write; hold back, and in the end cut off, a client that does not read."""
+        if self._unread >= 0:
+            self._unread += len(raw)
+            output = self._clients.policy.output
+            if self._unread > output.cut_bytes:
+                self.log.info("{address} does not read: cut off", address=self.address)
+                cast(Any, self.transport).abortConnection()
+                return
+            if self._unread > output.pause_bytes:
+                self._hold(Hold.OUTPUT)
+        cast(Any, self.transport).write(raw)
+
+    async def drain(self) -> None:
+        """Wait while the client has much left to read, for as long as there is a connection."""
+        if self._unread >= 0 and self._stream.phase is Phase.ESTABLISHED:
+            drained: Deferred[None] = Deferred()
+            self._drained.append(drained)
+            await drained
+
+    def _let_go(self) -> None:
+        waiting, self._drained = self._drained, []
+        for drained in waiting:
+            drained.callback(None)
+
+    def close(self, error: StreamError) -> None:
+        """End the stream with an error, and the connection with it (RFC 6120 §4.9.1.1)."""
+        if self._stream.phase in {Phase.CLOSING, Phase.CLOSED}:
+            return
+        if self._stream.phase is Phase.SECURING:
+            cast(Any, self.transport).abortConnection()  # nothing can be said in the middle of a handshake
+            return
+        if not self._header_sent:
+            self._send_header(next(iter(self._clients.domains)))
+        self.send(writer.error(error))
+        self._stream.move(Sign.CLOSE)
+        if self._session is not None:
+            self._session.host.end(self._session)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._deadline = self._clients.clock.seconds() + self._clients.policy.timeouts.close
+        transport = cast(Any, self.transport)
+        if self._session is not None:
+            transport.unregisterProducer()  # or the transport would wait for it to finish
+        transport.loseConnection()
+
+    # -- negotiation's side (negotiation.feature.Channel)
+
+    def move(self, sign: Sign) -> None:
+        """Change the stream's state."""
+        self._stream.move(sign)
+
+    def start_tls(self) -> None:
+        """RFC 6120 §5.3.3, §5.4.3.3: nothing may have come behind the request; then the handshake."""
+        assert self._served is not None
+        self._restart()
+        self._deadline = self._clients.clock.seconds() + self._clients.policy.timeouts.handshake
+        certificates = self._clients.certificates.for_domain(self._served.host.domain)
+        cast(Any, self.transport).startTLS(certificates)
+
+    def bindings(self) -> ChannelBindings:
+        """The channel bindings of this connection, none without TLS."""
+        handle = cast(Any, self.transport).getHandle()
+        return channel_bindings(handle) if isinstance(handle, SSL.Connection) else ChannelBindings()
+
+    def identify(self, local: str, *, guest: bool = False) -> None:
+        """RFC 6120 §6.4.6: the user is known; a new stream begins, under the limits of the known."""
+        self._local = local
+        self._is_guest = guest
+        self.have |= Have.IDENTITY
+        self._clients.addresses.logged_in(self.address)
+        self._deadline = self._clients.clock.seconds() + self._clients.policy.timeouts.bind
+        self._restart()
+        self._framer.limits = self._clients.policy.after_login
+
+    def _restart(self) -> None:
+        """A new stream follows; what was pipelined behind the last request of the old one is a violation."""
+        if self._framer.unfinished or self._events or self._more:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "data behind the end of a negotiation")
+        self._framer.restart()
+        self._header_sent = False
+
+    async def bind(self, resource: str) -> str:
+        """RFC 6120 §7: the session begins."""
+        assert self._served is not None
+        session = await self._served.host.bind(
+            self._local,
+            resource,
+            self,
+            guest=self._is_guest,
+            lang=self._lang,
+            address=self.address,
+            security=self._tls_version(),
+        )
+        if self._stream.phase is not Phase.NEGOTIATING:  # it has gone while the account was read
+            self._served.host.end(session)
+            raise StanzaError(Condition.RECIPIENT_UNAVAILABLE)
+        self._stream.move(Sign.BOUND)
+        self.have |= Have.RESOURCE
+        self._session = session
+        self._negotiator = None
+        self._deadline = 0.0
+        cast(Any, self.transport).registerProducer(self, True)
+        return session.jid.text
+
+    def _tls_version(self) -> str:
+        handle = cast(Any, self.transport).getHandle()
+        return handle.get_protocol_version_name() if isinstance(handle, SSL.Connection) else ""
+
+    # -- time
+
+    def sweep(self, now: float) -> None:
+        """Look after time limits, once a second."""
+        timeouts, output = self._clients.policy.timeouts, self._clients.policy.output
+        if self._deadline and now >= self._deadline:
+            self._expire()
+        elif self._unread > 0 and now - self._stalled_at > output.stalled_seconds:
+            cast(Any, self.transport).abortConnection()
+        elif not self._framer.unfinished:
+            self._framer.rest()
+        elif not self._unfinished_at:
+            self._unfinished_at = now
+        elif now - self._unfinished_at > timeouts.stanza and not self._held:
+            self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
+
+    def _expire(self) -> None:
+        if self._stream.phase in {Phase.CLOSING, Phase.CLOSED, Phase.SECURING}:
+            cast(Any, self.transport).abortConnection()
+        else:
+            self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
+
+
+class Clients:
+    """All clients' connections, and what they have in common."""
+
+    def __init__(
+        self,
+        domains: dict[str, Served],
+        policy: ClientPolicy,
+        certificates: Certificates,
+        addresses: Addresses,
+        clock: Timer,
+    ) -> None:
+        self.domains = domains
+        self.policy = policy
+        self.certificates = certificates
+        self.addresses = addresses
+        self.clock = clock
+        self.connections: set[ClientConnection] = set()
+        self._all_gone: Deferred[None] | None = None
+        self._sweeper = LoopingCall(self.sweep)
+        self._sweeper.clock = cast(Any, clock)
+
+    def start(self) -> None:
+        """Begin to look after time limits."""
+        self._sweeper.start(1.0, now=False)
+
+    async def stop(self) -> None:
+        """End every stream, the server goes down (RFC 6120 §4.9.3.22); return when all connections are gone."""
+        for connection in list(self.connections):
+            connection.close(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
+        if self.connections:
+            self._all_gone = Deferred()
+            await self._all_gone  # the sweep cuts off who takes too long
+        if self._sweeper.running:
+            self._sweeper.stop()
+
+    def left(self, connection: ClientConnection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if self._all_gone is not None and not self.connections:
+            gone, self._all_gone = self._all_gone, None
+            gone.callback(None)
+
+    def sweep(self) -> None:
+        """Do what is due each second."""
+        self.addresses.next_second()
+        now = self.clock.seconds()
+        for connection in list(self.connections):
+            connection.sweep(now)
+
+    def served(self, domain: str) -> Served | None:
+        """Return the domain a stream header names, if it is ours."""
+        try:
+            return self.domains.get(Jid.parse(domain).text)
+        except InvalidJid:
+            return None
+
+
+class ClientFactory(protocol.Factory):
+    """Makes connections for one kind of listener."""
+
+    noisy = False
+
+    def __init__(self, clients: Clients, *, direct_tls: bool) -> None:
+        self._clients = clients
+        self._direct_tls = direct_tls
+
+    def buildProtocol(self, addr: Any) -> ClientConnection | None:
+        """Admit a connection, or close it at once where its address has too many."""
+        address = getattr(addr, "host", "unix")
+        if not self._clients.addresses.admit(address):
+            return None
+        return ClientConnection(self._clients, address, direct_tls=self._direct_tls)

@@ -1,0 +1,159 @@
+"""TLS for listeners: one context a domain, by SNI or by the stream's ``to`` (RFC 6120 §5, RFC 7590, XEP-0368)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import idna
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from vrxmpp.negotiation.mechanism import ChannelBindings
+
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"  # RFC 7590 §3.2: forward secrecy, authenticated encryption
+_SELF_SIGNED_DAYS = 3650
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """Where a domain's certificate chain and key are, in PEM."""
+
+    domain: str
+    certificate: Path
+    key: Path
+
+
+class CertificateError(Exception):
+    """A certificate or key cannot be used; the message names the file."""
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Certificates:
+    """The contexts of all domains. ``load`` again to take new certificates for connections to come."""
+
+    def __init__(self, files: Iterable[CertificateFiles], alpn: bytes) -> None:
+        self._alpn = alpn
+        self._contexts: dict[str, SSL.Context] = {}
+        self.load(files)
+
+    def load(self, files: Iterable[CertificateFiles]) -> None:
+        """Read all files; raises CertificateError and keeps what was, if one of them is bad."""
+        self._contexts = {_ascii(each.domain): self._make_context(each) for each in files}
+
+    def _make_context(self, files: CertificateFiles) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_options(
+            SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE
+        )
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_cipher_list(_CIPHERS)
+        try:
+            context.use_certificate_chain_file(str(files.certificate))
+            context.use_privatekey_file(str(files.key))
+            context.check_privatekey()
+        except SSL.Error as error:
+            raise CertificateError(f"{files.certificate}, {files.key}: no certificate with its key") from error
+        context.set_app_data(_end_point(files.certificate))
+        context.set_tlsext_servername_callback(self._choose_by_name)
+        context.set_alpn_select_callback(self._choose_protocol)
+        return context
+
+    def _choose_by_name(self, connection: SSL.Connection) -> None:
+        """Take the certificate the client asks for; a name that is not ours gets the one there is."""
+        name = connection.get_servername()
+        context = self._contexts.get(name.decode("ascii", "replace").lower()) if name else None
+        if context is not None:
+            connection.set_context(context)
+
+    def _choose_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> bytes:
+        # A client that speaks ALPN but not XMPP was sent here by somebody else: end it.
+        return self._alpn if self._alpn in offered else b""
+
+    # -- IOpenSSLServerConnectionCreator
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Make the TLS side of a connection that has just been accepted."""
+        return self._connection(next(iter(self._contexts)))
+
+    def for_domain(self, domain: str) -> DomainCertificate:
+        """Return what makes connections for a domain that the stream has named already."""
+        return DomainCertificate(self, _ascii(domain))
+
+    def _connection(self, domain: str) -> SSL.Connection:
+        return SSL.Connection(self._contexts[domain], None)
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class DomainCertificate:
+    """Makes connections with one domain's certificate; SNI may still choose another."""
+
+    def __init__(self, certificates: Certificates, domain: str) -> None:
+        self._certificates = certificates
+        self._domain = domain
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Make the TLS side of a connection."""
+        return self._certificates._connection(self._domain)
+
+
+def channel_bindings(connection: SSL.Connection) -> ChannelBindings:
+    """Return the channel bindings of a connection whose handshake is done.
+
+    RFC 9266 §2: tls-exporter needs TLS 1.3 (or an extended master secret, which cannot be asked for here).
+    """
+    bindings = ChannelBindings()
+    if connection.get_protocol_version() == SSL.TLS1_3_VERSION:
+        bindings["tls-exporter"] = connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+    bindings["tls-server-end-point"] = connection.get_context().get_app_data()
+    return bindings
+
+
+def _ascii(domain: str) -> str:
+    """SNI and certificates name a domain in A-labels (RFC 6066 §3)."""
+    return domain if domain.isascii() else idna.encode(domain).decode()
+
+
+def _end_point(certificate: Path) -> bytes:
+    """RFC 5929 §4.1: the hash of the certificate, by its signature's own hash, or SHA-256 for the weak ones."""
+    parsed = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    algorithm = parsed.signature_hash_algorithm
+    name = "sha256" if algorithm is None or algorithm.name in {"md5", "sha1"} else algorithm.name
+    return hashlib.new(name, parsed.public_bytes(serialization.Encoding.DER)).digest()
+
+
+def make_self_signed(domain: str, certificate: Path, key: Path) -> None:
+    """Make a key and a certificate that nobody vouches for, so that a first start works; TLS needs one."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain[:64])])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=_SELF_SIGNED_DAYS))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(_ascii(domain))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    key.touch(mode=0o600)
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))

@@ -1,0 +1,296 @@
+"""The server as a Twisted service: builds the rooms, opens the doors, and closes them again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from secrets import token_bytes
+from typing import Any, NoReturn, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from vrxmpp import __version__
+from vrxmpp.admin import Administration, SessionInfo, Status
+from vrxmpp.assembly import Foundations, assemble, utc_now
+from vrxmpp.config import Config, ConfigError, load
+from vrxmpp.config.endpoints import tcp_address
+from vrxmpp.core.router import Router
+from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
+from vrxmpp.jid import Jid
+from vrxmpp.negotiation.throttle import Throttle
+from vrxmpp.net.c2s import ClientFactory, ClientPolicy, Clients
+from vrxmpp.net.control import ControlFactory, control_endpoint
+from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
+from vrxmpp.net.tls import CertificateError, CertificateFiles, Certificates, make_self_signed
+from vrxmpp.stanza import Stanza
+from vrxmpp.store import open_stores
+from vrxmpp.store.database import Database
+from vrxmpp.store.interfaces import StorageError
+from vrxmpp.wire.framer import FramerLimits
+
+_ALPN = b"xmpp-client"  # XEP-0368
+EXIT_CONFIGURATION = 4
+EXIT_START = 5
+
+
+class NotFederated:
+    """There is no way to other servers."""
+
+    def send(self, stanza: Stanza) -> None:
+        """RFC 6120 §10.4.3: the other server cannot be reached."""
+        raise StanzaError(Condition.REMOTE_SERVER_NOT_FOUND)
+
+
+def give_up(message: str, code: int) -> NoReturn:
+    """End the process with one line for whoever started it."""
+    print(f"vrxmpp: {message}", file=sys.__stderr__)
+    raise SystemExit(code)
+
+
+def prepare(path: Path) -> Config:
+    """Look, before the process goes into the background, at all that can be wrong; end it with a line that says what.
+
+    This is the configuration, the state directory, the certificates, and whether every address is free.
+    """
+    try:
+        config = load(path, files=True)
+    except ConfigError as error:
+        give_up(str(error), EXIT_CONFIGURATION)
+    try:
+        config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        give_up(f"{config.state}: {error.strerror}", EXIT_START)
+    if not os.access(config.state, os.W_OK | os.X_OK):
+        give_up(f"{config.state}: the state directory cannot be written to", EXIT_START)
+    for listener in (*config.c2s.starttls, *config.c2s.direct_tls):
+        try:
+            _try_to_bind(listener)
+        except OSError as error:
+            give_up(f"{listener}: {error.strerror}", EXIT_START)
+    return config
+
+
+def _try_to_bind(listener: str) -> None:
+    address = tcp_address(listener)
+    if address is not None:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        with socket.socket(family) as attempt:
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind(address)
+
+
+class Server(Service):
+    """One running server. ``reload`` takes a changed configuration without dropping a session."""
+
+    log = Logger()
+    name = "vrxmpp"
+
+    def __init__(self, config: Config, path: Path, reactor: Any) -> None:
+        self._config = config
+        self._path = path
+        self._reactor = reactor
+        self._ports: list[Any] = []
+        self._started = utc_now()
+
+    # -- starting
+
+    def startService(self) -> None:
+        """Build the rooms and open the doors. The process is in the background by now, and has dropped its rights."""
+        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._build()
+        except (StorageError, CertificateError, OSError) as error:
+            give_up(str(error), EXIT_START)
+        self._listen()
+        self._clients.start()
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self._greet()
+
+    def _build(self) -> None:
+        config = self._config
+        self._database = Database.open(config.database_url, self._reactor)
+        self._router = Router(NotFederated())
+        foundations = Foundations(
+            database=self._database,
+            router=self._router,
+            throttle=Throttle(self._reactor.seconds),
+            secret=_secret(config.state / "secret"),
+            run_in_thread=deferToThread,
+            started=self._started,
+        )
+        domains = {host.domain: assemble(config, host, foundations) for host in config.hosts}
+        self._clients = Clients(
+            domains,
+            _policy(config),
+            Certificates(self._certificate_files(config), _ALPN),
+            _addresses(config),
+            self._reactor,
+        )
+        accounts = {domain: open_stores(self._database, domain).accounts for domain in domains}
+        self._administration = Administration(accounts, self)
+
+    def _certificate_files(self, config: Config) -> list[CertificateFiles]:
+        files = []
+        for host in config.hosts:
+            if host.certificate is not None and host.key is not None:
+                files.append(CertificateFiles(host.domain, host.certificate, host.key))
+                continue
+            certificate = config.state / f"{host.domain}.crt"
+            key = certificate.with_suffix(".key")
+            if not certificate.exists():
+                make_self_signed(host.domain, certificate, key)
+            self.log.warn("{domain} has a self-signed certificate: {file}", domain=host.domain, file=str(certificate))
+            files.append(CertificateFiles(host.domain, certificate, key))
+        return files
+
+    def _listen(self) -> None:
+        c2s = self._config.c2s
+        direct_factory = ClientFactory(self._clients, direct_tls=True)
+        certificates = cast(Any, self._clients.certificates)  # an interface that mypy cannot see
+        direct_tls = TLSMemoryBIOFactory(certificates, False, cast(Any, direct_factory), clock=self._reactor)
+        for listener in c2s.starttls:
+            self._open(listener, ClientFactory(self._clients, direct_tls=False), "STARTTLS")
+        for listener in c2s.direct_tls:
+            self._open(listener, direct_tls, "direct TLS")
+        control = control_endpoint(self._reactor, self._config.state)
+        self._open_port(control, ControlFactory(self._administration))
+
+    def _open(self, listener: str, factory: object, kind: str) -> None:
+        if listener.startswith("tcp") and ":backlog=" not in listener:
+            listener += f":backlog={self._config.limits.connections.backlog}"
+
+        port = self._open_port(serverFromString(self._reactor, listener), factory)
+        self.log.info("listening for clients on {address} ({kind})", address=_address(port), kind=kind)
+
+    def _open_port(self, endpoint: Any, factory: object) -> Any:
+        outcome: list[Any] = []
+        endpoint.listen(factory).addBoth(outcome.append)
+        [port] = outcome  # listening never has to wait
+        if isinstance(port, Failure):
+            give_up(str(port.value), EXIT_START)
+        self._ports.append(port)
+        return port
+
+    def _greet(self) -> None:
+        config = self._config
+        self.log.info("serving {domains}", domains=", ".join(host.domain for host in config.hosts))
+        self.log.info(
+            "add a user: vrxmpp --config {path} user add alice@{domain}",
+            path=str(self._path),
+            domain=config.hosts[0].domain,
+        )
+        self.log.info("to change anything, edit {path}; all state is in {state}", path=self._path, state=config.state)
+
+    # -- running
+
+    def reload(self) -> None:
+        """Take the configuration and the certificates as they are now; keep the old where the new is wrong."""
+        try:
+            config = load(self._path, files=True)
+            self._clients.certificates.load(self._certificate_files(config))
+        except (ConfigError, CertificateError, OSError) as error:
+            self.log.error("nothing is changed: {reason}", reason=str(error))
+            return
+        self._clients.policy = _policy(config)
+        self._config = config
+        self.log.info("configuration and certificates are loaded again")
+
+    # -- stopping
+
+    async def _stop(self) -> None:
+        for port in self._ports:
+            await port.stopListening()
+        await self._clients.stop()
+        await self._database.close()
+
+    def stopService(self) -> Deferred[None]:
+        """Tell every client that the server goes down, and finish what is written."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    # -- what an administrator sees (admin.Live)
+
+    def status(self) -> Status:
+        """How the server is."""
+        return Status(
+            version=__version__,
+            process=os.getpid(),
+            started=self._started,
+            listeners=[_address(port) for port in self._ports],
+            connections=len(self._clients.connections),
+            sessions={name: sum(1 for _ in host.all_sessions()) for name, host in self._router.hosts.items()},
+        )
+
+    def sessions(self) -> list[SessionInfo]:
+        """Every client that is logged in."""
+        return [
+            SessionInfo(
+                jid=session.jid.text,
+                address=session.address,
+                security=session.security,
+                since=session.started,
+                priority=session.priority if session.presence is not None else None,
+            )
+            for host in self._router.hosts.values()
+            for session in host.all_sessions()
+        ]
+
+    def kick(self, jid: Jid) -> int:
+        """End the sessions of an address."""
+        host = self._router.hosts[jid.domain]
+        sessions = [
+            s for s in host.all_sessions() if s.account.jid == jid.bare and jid.resource in {"", s.jid.resource}
+        ]
+        for session in sessions:
+            host.end(session, StreamError(StreamCondition.POLICY_VIOLATION, "ended by an administrator"))
+        return len(sessions)
+
+    def account_removed(self, jid: Jid) -> None:
+        """Forget an account, and end its sessions."""
+        self._router.hosts[jid.domain].forget(jid.local, StreamCondition.NOT_AUTHORIZED)
+
+    account_disabled = account_removed
+
+    def password_changed(self, jid: Jid) -> None:
+        """Whoever is logged in by the old password has to prove the new one."""
+        self.account_removed(jid)
+
+
+def _secret(path: Path) -> bytes:
+    """Return the server's secret, made on the first start."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_bytes(token_bytes(32))
+    return path.read_bytes()
+
+
+def _address(port: Any) -> str:
+    address = port.getHost()
+    return f"{address.host}:{address.port}" if hasattr(address, "port") else str(getattr(address, "name", address))
+
+
+def _policy(config: Config) -> ClientPolicy:
+    limits = config.limits
+    before, after = limits.unauthenticated, limits.stanza
+    rest = {"attributes": after.attributes, "namespaces": after.namespaces}
+    return ClientPolicy(
+        before_login=FramerLimits(before.stanza_bytes, before.depth, before.elements, **rest),
+        after_login=FramerLimits(after.bytes, after.depth, after.elements, **rest),
+        timeouts=Timeouts(**limits.timeout.model_dump()),
+        rate=Rate(**limits.rate.model_dump()),
+        output=Output(**limits.output.model_dump()),
+    )
+
+
+def _addresses(config: Config) -> Addresses:
+    limits = config.limits.connections
+    return Addresses(limits.per_address, limits.unauthenticated_per_address, limits.new_per_second)

@@ -1,0 +1,29 @@
+"""What a server writes around its stanzas: headers, features, errors, the end (RFC 6120 §4)."""
+
+from __future__ import annotations
+
+from vrxmpp import ns, xml
+from vrxmpp.errors import StreamError
+
+CLOSE = b"</stream:stream>"
+
+
+def header(*, sender: str, to: str, id: str, lang: str = "en", content: str = ns.CLIENT) -> bytes:
+    """Open a stream (RFC 6120 §4.7); addresses that are empty are left out."""
+    attribute = xml.attribute
+    addresses = "".join(f" {name}='{attribute(value)}'" for name, value in (("from", sender), ("to", to)) if value)
+    return (
+        f"<?xml version='1.0'?><stream:stream xmlns='{content}' xmlns:stream='{ns.STREAM}'"
+        f"{addresses} id='{attribute(id)}' xml:lang='{attribute(lang)}' version='1.0'>"
+    ).encode()
+
+
+def features(*offers: bytes) -> bytes:
+    """Announce stream features (RFC 6120 §4.3.2)."""
+    return b"<stream:features>%b</stream:features>" % b"".join(offers)
+
+
+def error(reason: StreamError) -> bytes:
+    """Say why the stream ends, and end it (RFC 6120 §4.9)."""
+    text = f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>{xml.text(reason.text)}</text>" if reason.text else ""
+    return f"<stream:error><{reason.condition} xmlns='{ns.STREAM_ERRORS}'/>{text}</stream:error>".encode() + CLOSE
