@@ -125,7 +125,7 @@ _TABLES: dict[tuple[Way, str], dict[State, _Row]] = {
     },
 }
 
-# The states in which a request can be approved before it comes (§A.2.3 [1]), and what its coming then leads to (§A.3.1).
+# The states in which a request can be approved before it comes (§A.2.3 [1]), and what its coming leads to (§A.3.1).
 _GRANTED = {State.NONE: State.FROM, State.NONE_OUT: State.FROM_OUT, State.TO: State.BOTH}
 # §A.3.1 [2]: the contact asks for what it has.
 _SEEN = frozenset((State.FROM, State.FROM_OUT, State.BOTH))

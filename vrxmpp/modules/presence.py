@@ -1,0 +1,276 @@
+"""Presence: who sees a user come, change and go (RFC 6121 §4).
+
+Nothing about other users' presence is stored here: whoever is in this process is asked directly, and other servers by
+probes. A session's ``directed`` are those who saw its presence without being subscribed to it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from vrxmpp import dom, ns
+from vrxmpp.core.account import Account
+from vrxmpp.core.module import Module, Rfc, presence
+from vrxmpp.core.session import Session
+from vrxmpp.core.stages import Side, Walk
+from vrxmpp.errors import Condition, StanzaError
+from vrxmpp.jid import Jid
+from vrxmpp.stanza import Stanza
+from vrxmpp.store.interfaces import Subscription
+from vrxmpp.waiting import Waiting
+
+_TO, _FROM, _BOTH = Subscription.TO, Subscription.FROM, Subscription.BOTH
+_PRIORITY = ns.qname(ns.CLIENT, "priority")
+_BYTE = re.compile(r"\s*([+-]?[0-9]{1,3})\s*")
+
+
+class Presence(Module):
+    """Broadcasts, probes and directed presence; ``core.peers.Presences`` for other modules.
+
+    ``directed`` is how many entities one session may send directed presence to.
+    """
+
+    implements = (Rfc(6121, "4"),)
+
+    def __init__(self, directed: int = 1000) -> None:
+        self._directed = directed
+
+    # -- what clients send
+
+    @presence(Side.SENDER, "")
+    def send_available(self, walk: Walk) -> Waiting | None:
+        """Initial presence and what follows it (§4.2, §4.4), or directed presence (§4.6)."""
+        session, stanza = walk.session, walk.stanza
+        assert session is not None
+        if stanza.to is not None:
+            self._remember(session, stanza.to)
+            return self.host.router.route(stanza)
+        return self._broadcast(session, stanza, _read_priority(stanza))
+
+    @presence(Side.SENDER, "unavailable")
+    def send_unavailable(self, walk: Walk) -> Waiting | None:
+        """The end of a presence session (§4.5.2), or of directed presence (§4.6.3)."""
+        session, stanza = walk.session, walk.stanza
+        assert session is not None
+        if stanza.to is not None:
+            if session.directed is not None:
+                session.directed.pop(stanza.to.text, None)
+            return self.host.router.route(stanza)
+        if session.presence is not None:
+            session.deliver(stanza.with_to(session.account.jid))
+        self._go(session, stanza)
+        session.presence = None
+        session.priority = 0
+        session.account.rank_sessions()
+        return None
+
+    def session_ended(self, session: Session) -> None:
+        """§4.5.2: whatever ended the session, those who saw it see it go."""
+        self._go(session, Stanza("presence", type="unavailable", sender=session.jid))
+
+    def _broadcast(self, session: Session, stanza: Stanza, priority: int) -> Waiting | None:
+        account = session.account
+        initial = session.presence is None
+        was_available = not initial and session.priority >= 0
+        first = not account.present
+        session.presence = stanza
+        session.priority = priority
+        account.rank_sessions()
+        self._send_to_contacts(account, stanza)
+        own = stanza.with_to(account.jid)
+        for each in account.present:
+            each.deliver(own)
+        if initial:
+            self._inform(session, first=first)
+        if was_available or priority < 0:
+            return None
+        waiting = self.host.became_available(session)
+        return _one_by_one(waiting) if waiting else None
+
+    def _go(self, session: Session, stanza: Stanza) -> None:
+        """Send an unavailable stanza to all who saw the session's presence, but for itself; to nobody twice."""
+        account = session.account
+        directed, session.directed = session.directed, None
+        if session.presence is not None:
+            self._send_to_contacts(account, stanza)
+            own = stanza.with_to(account.jid)
+            for each in account.present:
+                if each is not session:
+                    each.deliver(own)
+        for jid in (directed or {}).values():
+            if session.presence is None or not account.is_seen_by(jid):
+                self.host.router.send(stanza.with_to(jid))
+
+    def _send_to_contacts(self, account: Account, stanza: Stanza) -> None:
+        """Send a notification to everybody who is subscribed to the user: the hot path of presence."""
+        router = self.host.router
+        hosts, send, blocked = router.hosts, router.send, account.blocked
+        for item in account.roster.values():
+            subscription = item.subscription
+            if subscription is not _BOTH and subscription is not _FROM:
+                continue
+            contact = item.jid
+            if blocked and account.blocks(contact):
+                continue
+            host = hosts.get(contact.domain)
+            if host is not None:
+                other = host.awake.get(contact.local)
+                if other is None or not other.present:
+                    continue  # §8.5.2.2.2: nobody is there to see it
+            send(stanza.with_to(contact))
+
+    def _inform(self, session: Session, *, first: bool) -> None:
+        """Give a newcomer what they would see if they had been there: presence of others, and waiting requests."""
+        account = session.account
+        for each in account.present:
+            if each is not session and each.presence is not None:
+                session.deliver(each.presence.with_to(session.jid))
+        for item in list(account.roster.values()):
+            if account.blocks(item.jid):
+                continue
+            if item.request is not None:
+                session.outlet.send(item.request)  # §3.1.3: at each log-in, until it is answered
+            if item.subscription is _TO or item.subscription is _BOTH:
+                self._ask(session, item.jid)
+            elif item.asked and first and item.jid.domain not in self.host.router.hosts:
+                # §3.1.2: the request may have been lost on its way.
+                self._send(account.jid, item.jid, "subscribe")
+
+    def _ask(self, session: Session, contact: Jid) -> None:
+        """Find out about the contact's presence: §4.3.1, without a probe where they are in this process."""
+        router, account = self.host.router, session.account
+        host = router.hosts.get(contact.domain)
+        if host is not None:
+            other = host.awake.get(contact.local)
+            if other is None or not other.present:
+                return
+            if other.is_seen_by(account.jid):
+                for each in other.present:
+                    if each.presence is not None:
+                        router.send(each.presence.with_to(session.jid))
+                return
+        # A contact at hand who does not know of the subscription answers as another server would.
+        self._send(account.jid, contact, "probe")
+
+    def _remember(self, session: Session, to: Jid) -> None:
+        """§4.6.3: an entity that will not see the session go by itself is remembered."""
+        if session.presence is not None and session.account.is_seen_by(to):
+            return
+        if session.directed is None:
+            session.directed = {}
+        if to.text not in session.directed and len(session.directed) >= self._directed:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "directed presence to too many")
+        session.directed[to.text] = to
+
+    # -- what arrives
+
+    @presence(Side.RECIPIENT, "", "unavailable", "error")
+    def receive(self, walk: Walk) -> None:
+        """§8.5.2.1.2, §8.5.3: to all resources that have sent presence, or to the one that is named."""
+        stanza, account = walk.stanza, walk.account
+        to, sender = stanza.to, stanza.sender
+        assert to is not None
+        sessions = account.present
+        if to.resource:
+            named = account.sessions.get(to.resource)
+            sessions = () if named is None else (named,)
+        for each in sessions:
+            each.deliver(stanza)
+        if stanza.type == "unavailable" and sender is not None:
+            for each in sessions if to.resource else account.sessions.values():
+                if each.directed:
+                    each.directed.pop(sender.text, None)  # §4.6.1
+
+    @presence(Side.RECIPIENT, "probe")
+    def answer_probe(self, walk: Walk) -> None:
+        """§4.3.2, §4.6.6."""
+        stanza, account = walk.stanza, walk.account
+        to, sender = stanza.to, stanza.sender
+        assert to is not None
+        if sender is None:
+            return
+        session = account.sessions.get(to.resource)
+        if not account.is_seen_by(sender):
+            directed = session.directed if session is not None else None
+            if directed and (sender.text in directed or sender.bare.text in directed):
+                self._send(to, sender)
+            else:
+                self._send(to.bare, sender.bare, "unsubscribed", id=stanza.id)
+        elif to.resource:
+            # Of the one resource, no more than that it is there.
+            if session is not None and session.presence is not None:
+                self._send(to, sender)
+            else:
+                self._send(to, sender, "unavailable", id=stanza.id)
+        elif account.present:
+            for each in account.present:
+                if each.presence is not None:
+                    self.host.router.send(each.presence.with_to(sender))
+        else:
+            self.host.router.send(_absence(account, stanza.id).with_to(sender))
+
+    # -- what other modules ask for (core.peers.Presences)
+
+    def withdraw(self, account: Account, contact: Jid) -> None:
+        """Let the contact see the user go offline, if they saw them online."""
+        router = self.host.router
+        for session in account.sessions.values():
+            targets: dict[str, Jid] = {}
+            if session.presence is not None:
+                targets = {jid.text: jid for jid in _watchers(account, contact)}
+            directed = session.directed or {}
+            for jid in [each for each in directed.values() if _covers(contact, each)]:
+                del directed[jid.text]
+                if jid.bare.text not in targets:
+                    targets[jid.text] = jid
+            gone = Stanza("presence", type="unavailable", sender=session.jid)
+            for jid in targets.values():
+                router.send(gone.with_to(jid))
+
+    def renew(self, account: Account, contact: Jid) -> None:
+        """Let the contact see the user's presence again, if they are entitled to."""
+        watchers = [jid for jid in _watchers(account, contact) if not account.blocks(jid)]
+        for session in account.present:
+            if session.presence is not None:
+                for jid in watchers:
+                    self.host.router.send(session.presence.with_to(jid))
+
+    def _send(self, sender: Jid, to: Jid, type: str = "", *, id: str = "") -> None:
+        self.host.router.send(Stanza("presence", to=to, sender=sender, type=type, id=id))
+
+
+def _read_priority(stanza: Stanza) -> int:
+    """Return the priority (§4.7.2.3), 0 where there is none; StanzaError if it is not a number that fits a byte."""
+    if _PRIORITY not in stanza.payloads:
+        return 0
+    element = dom.child(stanza.element(), ns.CLIENT, "priority")
+    match = _BYTE.fullmatch(dom.text(element)) if element is not None else None
+    if stanza.payloads.count(_PRIORITY) == 1 and match is not None and -128 <= (priority := int(match[1])) <= 127:
+        return priority
+    raise StanzaError(Condition.BAD_REQUEST, "a priority is an integer from -128 to 127")
+
+
+async def _one_by_one(work: list[Waiting]) -> None:
+    for waiting in work:
+        await waiting
+
+
+def _absence(account: Account, id: str) -> Stanza:
+    """Say that no resource is there, and since when (§4.3.2, XEP-0203)."""
+    absence = Stanza("presence", sender=account.jid, type="unavailable", id=id)
+    if account.last_activity is None:
+        return absence
+    delay = f"<delay xmlns='{ns.DELAY}' stamp='{account.last_activity.at:%Y-%m-%dT%H:%M:%SZ}'/>"
+    return absence.with_payload(ns.qname(ns.DELAY, "delay"), delay.encode())
+
+
+def _covers(contact: Jid, jid: Jid) -> bool:
+    return contact.text in (jid.text, jid.bare.text, jid.domain)
+
+
+def _watchers(account: Account, contact: Jid) -> list[Jid]:
+    """Return the addresses under ``contact`` that the user's presence goes to by subscription."""
+    seeing = [item.jid for item in account.roster.values() if item.subscription in (_FROM, _BOTH)]
+    if contact.resource and contact.bare in seeing:
+        return [contact]
+    return [jid for jid in seeing if _covers(contact, jid)]
