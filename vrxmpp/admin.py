@@ -149,12 +149,16 @@ class Administration:
 
     async def list_users(self, domain: str | None = None) -> list[User]:
         """Return the accounts of one domain, or of all."""
+        if domain is None:
+            stores = dict(self._accounts)
+        else:
+            address = _parse(domain)
+            stores = {address.domain: self._at(address)}
         sessions = self._sessions_by_account()
-        domains = self._accounts if domain is None else [self._find(f"any@{domain}")[0].domain]
         return [
             _user(served, summary, sessions)
-            for served in domains
-            for summary in await self._accounts[served].summaries()
+            for served, accounts in stores.items()
+            for summary in await accounts.summaries()
         ]
 
     async def show_user(self, jid: str) -> User:
@@ -185,7 +189,8 @@ class Administration:
 
     async def kick(self, jid: str) -> int:
         """End one session, or all of an account; return how many."""
-        address = self._served(jid)
+        address = _parse(jid)
+        self._at(address)
         ended = self._running().kick(address)
         if not ended:
             raise AdminError("not-found", f"{address} has no session")
@@ -195,21 +200,15 @@ class Administration:
         return self._running().status()
 
     def _find(self, jid: str) -> tuple[Jid, Accounts]:
-        address = self._served(jid)
-        if address.resource:
+        address = _parse(jid)
+        if not address.local or address.resource:
             raise AdminError("invalid-jid", f"{address} is not the address of an account: user@domain")
-        return address, self._accounts[address.domain]
+        return address, self._at(address)
 
-    def _served(self, jid: str) -> Jid:
-        try:
-            address = Jid.parse(jid)
-        except InvalidJid as error:
-            raise AdminError("invalid-jid", str(error)) from None
-        if not address.local:
-            raise AdminError("invalid-jid", f"{address} is not the address of an account: user@domain")
+    def _at(self, address: Jid) -> Accounts:
         if address.domain not in self._accounts:
             raise AdminError("unknown-domain", f"{address.domain} is not served here")
-        return address
+        return self._accounts[address.domain]
 
     def _running(self) -> Live:
         if self._live is None:
@@ -279,6 +278,13 @@ def keys_from_json(data: Json) -> Keys:
         )
     except (TypeError, ValueError):
         raise AdminError("bad-request", "the keys cannot be read") from None
+
+
+def _parse(jid: str) -> Jid:
+    try:
+        return Jid.parse(jid)
+    except InvalidJid as error:
+        raise AdminError("invalid-jid", str(error)) from None
 
 
 def _not_found(address: Jid) -> AdminError:

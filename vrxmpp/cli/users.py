@@ -165,9 +165,9 @@ def import_users(settings: Settings, file: BinaryIO) -> None:
         for batch in _batches(users):
             # The keys are derived here, not by the server, which has its users to serve.
             keys = threads.map(lambda user: _derive(user.password, settings.config), batch)
-            imported = _import(ask, batch, list(keys))
-            added += len(batch) - len(imported)
-            refused += imported
+            failed = _import(ask, batch, list(keys))
+            added += len(batch) - len(failed)
+            refused += failed
     refused.sort(key=lambda each: each.line)
     if settings.json:
         print_json({"added": added, "refused": [asdict(each) for each in refused]})
@@ -216,7 +216,7 @@ def _read_lines(file: BinaryIO) -> tuple[list[NewUser], list[Refused]]:
 
 
 def _parse_line(line: bytes) -> tuple[str, str]:
-    """Return address and password of a line of CSV. Raise ValueError, which quotes no password."""
+    """Return address and password of a line of CSV. Raise ValueError, which never quotes the password."""
     try:
         [[jid, password]] = csv.reader([line.decode("utf-8-sig")], strict=True)
     except (csv.Error, ValueError):
