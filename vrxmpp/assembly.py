@@ -5,24 +5,45 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
-from vrxmpp import config
+from vrxmpp import __version__, config
 from vrxmpp.core.host import Host
 from vrxmpp.core.module import Module
 from vrxmpp.core.router import Router
+from vrxmpp.modules.announce import Announcements
+from vrxmpp.modules.blocking import Blocking
+from vrxmpp.modules.caps import EntityCapabilities
+from vrxmpp.modules.contact import ContactAddresses
+from vrxmpp.modules.disco import ServiceDiscovery
+from vrxmpp.modules.last_activity import LastActivity
+from vrxmpp.modules.offline import OfflineMessages
+from vrxmpp.modules.password import PasswordChange
+from vrxmpp.modules.ping import Ping
+from vrxmpp.modules.presence import Presence
+from vrxmpp.modules.private import PrivateXmlStorage
+from vrxmpp.modules.roster import Roster
+from vrxmpp.modules.session_request import SessionRequest
+from vrxmpp.modules.subscription import Subscriptions
+from vrxmpp.modules.time import EntityTime
+from vrxmpp.modules.vcard import VCardTemp
+from vrxmpp.modules.version import SoftwareVersion
 from vrxmpp.negotiation.announced import Announced
 from vrxmpp.negotiation.bind import Bind
 from vrxmpp.negotiation.feature import Feature, Have
 from vrxmpp.negotiation.login import Login
 from vrxmpp.negotiation.sasl import Authenticator
+from vrxmpp.negotiation.scram import derive_keys
 from vrxmpp.negotiation.starttls import StartTls
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.c2s import Served
 from vrxmpp.store import Stores, open_stores
 from vrxmpp.store.database import Database
+from vrxmpp.store.interfaces import ScramKeys
 
 T = TypeVar("T")
+_CAPS_NODE = "https://vrxmpp.example/"  # XEP-0115 §4: a URI for the software, nothing is fetched from there
 
 
 @dataclass(frozen=True)
@@ -47,7 +68,7 @@ def assemble(settings: config.Config, domain: config.Host, foundations: Foundati
     stores = open_stores(foundations.database, domain.domain)
     limits = settings.account_limits(domain)
     host = Host(domain.domain, stores.accounts, foundations.router, utc_now, sessions=limits.sessions)
-    host.mount(*_modules(stores, limits, domain, foundations))
+    host.mount(*_modules(stores, limits, domain, foundations, settings.authentication.scram_iterations))
     authenticator = Authenticator(
         domain=domain.domain,
         credentials=stores.accounts.credentials,
@@ -63,6 +84,7 @@ def assemble(settings: config.Config, domain: config.Host, foundations: Foundati
         return [
             StartTls(required=tls_required),
             Login(
+                domain.domain,
                 authenticator,
                 foundations.throttle,
                 failures=settings.authentication.failures_per_stream,
@@ -76,6 +98,31 @@ def assemble(settings: config.Config, domain: config.Host, foundations: Foundati
 
 
 def _modules(
-    stores: Stores, limits: config.AccountLimits, domain: config.Host, foundations: Foundations
+    stores: Stores, limits: config.AccountLimits, domain: config.Host, foundations: Foundations, iterations: int
 ) -> list[Module]:
-    return []
+    """Return every module of a domain; the order between them does not matter."""
+
+    async def derive(password: str) -> tuple[ScramKeys, ScramKeys]:
+        return await foundations.run_in_thread(partial(derive_keys, password, iterations))
+
+    presence = Presence(limits.directed_presence)
+    roster = Roster(stores.rosters, presence, limits.roster_items)
+    return [
+        Announcements(frozenset(admin.text for admin in domain.admins)),
+        Blocking(stores.blocklists, presence, limits.blocked),
+        ContactAddresses(domain.contacts.model_dump()),
+        EntityCapabilities(_CAPS_NODE),
+        EntityTime(),
+        LastActivity(stores.accounts, foundations.started),
+        OfflineMessages(stores.offline, limits.offline_messages),
+        PasswordChange(stores.accounts, derive),
+        Ping(),
+        presence,
+        PrivateXmlStorage(stores.private, limits.private_bytes),
+        roster,
+        ServiceDiscovery(),
+        SessionRequest(),
+        SoftwareVersion("vrxmpp", __version__),
+        Subscriptions(roster, presence),
+        VCardTemp(stores.vcards, limits.vcard_bytes),
+    ]

@@ -27,6 +27,7 @@ from vrxmpp.core.session import Session
 from vrxmpp.core.stages import Side, Walk
 from vrxmpp.errors import Condition, StanzaError, StreamError
 from vrxmpp.stanza import Stanza
+from vrxmpp.store.interfaces import StorageError
 from vrxmpp.waiting import Waiting
 
 _REQUESTS = ("get", "set")
@@ -93,6 +94,10 @@ class Router:
             await waiting
         except StanzaError as error:
             self.refuse(stanza, error)
+        except StorageError as error:
+            # RFC 6120 §8.3.3.18: the sender may try again.
+            self.log.error("a {kind} is refused: {reason}", kind=stanza.kind, reason=str(error))
+            self.refuse(stanza, StanzaError(Condition.RESOURCE_CONSTRAINT))
         except Exception:
             self._fail(stanza)
 

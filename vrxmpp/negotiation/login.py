@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vrxmpp import ns
+from twisted.logger import Logger
+
+from vrxmpp import ns, xml
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.negotiation.feature import Channel, Have, Request
 from vrxmpp.negotiation.mechanism import (
@@ -15,6 +17,7 @@ from vrxmpp.negotiation.mechanism import (
 )
 from vrxmpp.negotiation.sasl import Authenticator
 from vrxmpp.negotiation.throttle import Throttle
+from vrxmpp.store.interfaces import StorageError
 from vrxmpp.waiting import Waiting
 from vrxmpp.wire.events import Nonza
 from vrxmpp.wire.stream import Sign
@@ -27,11 +30,16 @@ _ABORT = ns.qname(ns.SASL, "abort")
 class Login:
     """The log-in of one stream: one exchange at a time, a bounded number of failures (RFC 6120 §6.4.5)."""
 
+    log = Logger()
+
     until = Have.IDENTITY
     answers = frozenset((_AUTH, _RESPONSE, _ABORT))
 
-    def __init__(self, authenticator: Authenticator, throttle: Throttle, *, failures: int, needs: Have) -> None:
+    def __init__(
+        self, domain: str, authenticator: Authenticator, throttle: Throttle, *, failures: int, needs: Have
+    ) -> None:
         self.needs = needs
+        self._domain = domain
         self._authenticator = authenticator
         self._throttle = throttle
         self._failures_left = failures
@@ -80,11 +88,15 @@ class Login:
         except SaslFailure as failure:
             await self._refuse(failure, channel)
             return
+        except StorageError as error:
+            self.log.error("no log-in is possible: {reason}", reason=str(error))
+            await self._refuse(SaslFailure(SaslCondition.TEMPORARY_AUTH_FAILURE), channel)
+            return
         if isinstance(step, Challenge):
             channel.send(f"<challenge xmlns='{ns.SASL}'>{encode_base64(step.data)}</challenge>".encode())
             return
         self._exchange = None
-        self._throttle.succeeded(step.local)
+        self._throttle.succeeded(f"{step.local}@{self._domain}")
         channel.move(Sign.AUTHENTICATED)
         last = "" if step.data is None else encode_base64(step.data)
         channel.send(f"<success xmlns='{ns.SASL}'>{last}</success>".encode())
@@ -92,12 +104,14 @@ class Login:
 
     async def _refuse(self, failure: SaslFailure, channel: Channel) -> None:
         """Answer later the more often it has failed; the right password is never made to wait."""
-        account = self._exchange.claimed if self._exchange is not None else ""
+        claimed = self._exchange.claimed if self._exchange is not None else ""
         self._exchange = None
-        if failure.condition is not SaslCondition.ABORTED:
+        if failure.condition not in {SaslCondition.ABORTED, SaslCondition.TEMPORARY_AUTH_FAILURE}:
+            account = f"{claimed}@{self._domain}" if claimed else ""
             await channel.pause(self._throttle.delay_after_failure(channel.address, account))
         channel.move(Sign.FAILED)
-        channel.send(f"<failure xmlns='{ns.SASL}'><{failure.condition}/></failure>".encode())
+        text = f"<text xml:lang='en'>{xml.text(failure.text)}</text>" if failure.text else ""
+        channel.send(f"<failure xmlns='{ns.SASL}'><{failure.condition}/>{text}</failure>".encode())
         self._failures_left -= 1
         if self._failures_left <= 0:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "too many failed log-ins")
