@@ -13,10 +13,11 @@ from vrxmpp.core.module import Module
 from vrxmpp.core.router import Router
 from vrxmpp.core.session import Session
 from vrxmpp.errors import Condition, StanzaError, StreamError
+from vrxmpp.jid import Jid
 from vrxmpp.stanza import Stanza
 from vrxmpp.store import Stores, open_stores
 from vrxmpp.store.database import Database
-from vrxmpp.store.interfaces import NewAccount, ScramKeys
+from vrxmpp.store.interfaces import NewAccount, RosterItem, ScramKeys, Subscription
 from vrxmpp.wire.events import Event
 from vrxmpp.wire.framer import Framer, FramerLimits
 
@@ -111,6 +112,14 @@ class World:
 
     def add(self, *names: str) -> None:
         run(self.stores.accounts.add([NewAccount(name, NO_KEYS, NO_KEYS) for name in names]))
+
+    def befriend(self, name: str, contact: str) -> None:
+        """Let two users see each other's presence; before either of them wakes."""
+        for owner, other in ((name, contact), (contact, name)):
+            state = run(self.stores.accounts.wake(owner))
+            assert state is not None
+            item = RosterItem(Jid.parse(f"{other}@{self.host.domain}"), subscription=Subscription.BOTH)
+            run(self.stores.rosters.put(state.id, item))
 
     def login(self, name: str, resource: str = "here") -> Client:
         """Bind a resource; no roster request and no presence yet."""
