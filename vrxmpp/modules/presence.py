@@ -229,7 +229,7 @@ class Presence(Module):
 
     def renew(self, account: Account, contact: Jid) -> None:
         """Let the contact see the user's presence again, if they are entitled to."""
-        watchers = [jid for jid in _watchers(account, contact) if not account.blocks(jid)]
+        watchers = _watchers(account, contact)
         for session in account.present:
             if session.presence is not None:
                 for jid in watchers:
@@ -270,7 +270,6 @@ def _covers(contact: Jid, jid: Jid) -> bool:
 
 def _watchers(account: Account, contact: Jid) -> list[Jid]:
     """Return the addresses under ``contact`` that the user's presence goes to by subscription."""
-    seeing = [item.jid for item in account.roster.values() if item.subscription in (_FROM, _BOTH)]
-    if contact.resource and contact.bare in seeing:
+    if contact.resource and account.is_seen_by(contact):
         return [contact]
-    return [jid for jid in seeing if _covers(contact, jid)]
+    return [jid for item in account.roster.values() if _covers(contact, jid := item.jid) and account.is_seen_by(jid)]
