@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
+from twisted.logger import Logger
+
 from vrxmpp.core.account import Account
 from vrxmpp.core.info import Info
 from vrxmpp.core.module import AbsentClaim, At, Claim, Handler, IqClaim, Module, PresenceClaim, StageClaim
@@ -43,6 +45,8 @@ class IqHandler:
 class Host:
     """One domain. ``mount`` modules first, then ``bind`` sessions."""
 
+    log = Logger()
+
     def __init__(self, domain: str, accounts: Accounts, router: Router, clock: Clock, *, sessions: int) -> None:
         self.domain = domain
         self.jid = Jid.parse(domain)
@@ -57,6 +61,7 @@ class Host:
         self.info = self.account_info = Info((), ())  # what disco#info tells of the domain, and of each account
         self.awake: dict[str, Account] = {}
         self._accounts = accounts
+        self._steps: list[tuple[StageClaim, Step]] = []
         self._resting: OrderedDict[str, None] = OrderedDict()
         self._sessions = sessions
         router.hosts[domain] = self
@@ -65,7 +70,6 @@ class Host:
 
     def mount(self, *modules: Module) -> None:
         """Fill the tables; two modules that claim the same place stop the start-up with a ValueError."""
-        steps: list[tuple[StageClaim, Step]] = []
         for module in modules:
             module.host = self
             self.modules.append(module)
@@ -76,15 +80,15 @@ class Host:
                     case PresenceClaim():
                         _put(self.presence, (claim.side, claim.type), function)
                     case StageClaim():
-                        steps.append((claim, function))
+                        self._steps.append((claim, function))
                     case AbsentClaim():
                         if self.keep is not None:
                             raise ValueError("two modules keep the messages of the absent")
                         self.keep = function
         for kind in _KINDS:
             for side, table in ((Side.SENDER, self.leaving), (Side.RECIPIENT, self.arriving)):
-                chosen = [(c.stage.value, f) for c, f in steps if c.side is side and kind in c.kinds]
-                table[kind] += tuple(f for _, f in sorted(chosen, key=lambda pair: pair[0]))
+                chosen = [(c.stage.value, f) for c, f in self._steps if c.side is side and kind in c.kinds]
+                table[kind] = tuple(f for _, f in sorted(chosen, key=lambda pair: pair[0]))
         everything = self.modules
         self.info = Info(
             tuple(identity for module in everything for identity in module.identities),
@@ -130,7 +134,7 @@ class Host:
             for session in list(account.sessions.values()):
                 self.end(session, StreamError(condition))
             self._resting.pop(local, None)
-            del self.awake[local]
+            self.awake.pop(local, None)
 
     # -- sessions
 
@@ -187,7 +191,10 @@ class Host:
         if error is not None:
             session.outlet.close(error)
         for module in self.modules:
-            module.session_ended(session)
+            try:
+                module.session_ended(session)
+            except Exception:
+                self.log.failure("{module} failed when a session ended", module=type(module).__name__)
         if session.pending is not None:
             for request in session.pending.give_up():
                 self.router.refuse(request, StanzaError(Condition.SERVICE_UNAVAILABLE))

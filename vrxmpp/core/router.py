@@ -32,6 +32,7 @@ from vrxmpp.waiting import Waiting
 
 _REQUESTS = ("get", "set")
 _ANSWERS = ("result", "error")
+_ID_LENGTH = 1023  # it is remembered until the answer comes
 _SUBSCRIPTION_TYPES = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
 _NOTIFICATIONS = ("", "unavailable")
 _PRESENCE_TYPES = _SUBSCRIPTION_TYPES | {*_NOTIFICATIONS, "probe", "error"}
@@ -66,6 +67,8 @@ class Router:
     def route(self, stanza: Stanza) -> Waiting | None:
         """Bring a stanza to its address; the sender is told if that cannot be."""
         try:
+            if stanza.kind == "iq":
+                _check_iq(stanza)
             waiting = self._arrive(stanza)
         except StanzaError as error:
             self.refuse(stanza, error)
@@ -121,6 +124,8 @@ class Router:
 
     def _leave(self, stanza: Stanza, session: Session) -> Waiting | None:
         host, account, kind = session.host, session.account, stanza.kind
+        if kind == "iq":
+            _check_iq(stanza)
         if account.is_guest:
             self._restrain_guest(stanza)
         steps = host.leaving[kind]
@@ -134,10 +139,8 @@ class Router:
                 _send_copies(walk)
         if kind == "presence":
             return self._presence_out(Walk(stanza, host, account, session))
-        if kind == "iq":
-            _check_iq(stanza)
-            if stanza.type in _ANSWERS and not session.settle(stanza):
-                return None  # an answer goes only to who asked this client
+        if kind == "iq" and stanza.type in _ANSWERS and not session.settle(stanza):
+            return None  # an answer goes only to who asked this client
         if stanza.to is None:
             # RFC 6120 §10.3: without 'to', a message or an IQ is for the sender's own account.
             if kind == "iq":
@@ -317,7 +320,7 @@ def _send_copies(walk: Walk) -> None:
 
 
 def _check_iq(stanza: Stanza) -> None:
-    """RFC 6120 §8.2.3: an id, one of four types; a request has exactly one child, a result at most one."""
+    """RFC 6120 §8.2.3: an id, one of four types, and in a request exactly one child."""
     is_request = stanza.type in _REQUESTS and len(stanza.payloads) == 1
-    if not stanza.id or not (is_request or stanza.type in _ANSWERS):
+    if not 0 < len(stanza.id) <= _ID_LENGTH or not (is_request or stanza.type in _ANSWERS):
         raise StanzaError(Condition.BAD_REQUEST)
