@@ -58,24 +58,23 @@ class Stanza:
         tail = self._tail
         if tail is None:
             tail = self._tail = self._write_tail()
-        if self.to is None:
-            return b"<%b%b" % (self.kind.encode(), tail)
-        return b"<%b to='%b'%b" % (self.kind.encode(), xml.attribute(self.to.text).encode(), tail)
+        to = f" to='{xml.attribute(self.to.text)}'" if self.to is not None else ""
+        return f"<{self.kind}{to}".encode() + tail
 
     def _write_tail(self) -> bytes:
         """Write all that follows the ``to``: copies to many recipients share it."""
-        attribute = xml.attribute
-        head = ""
-        if self.sender is not None:
-            head = f" from='{attribute(self.sender.text)}'"
-        if self.id:
-            head += f" id='{attribute(self.id)}'"
-        if self.type:
-            head += f" type='{attribute(self.type)}'"
-        if self.lang:
-            head += f" xml:lang='{attribute(self.lang)}'"
+        sender, id, type, lang = xml.attributes(
+            self.sender.text if self.sender is not None else "", self.id, self.type, self.lang
+        )
+        head = f" from='{sender}'" if sender else ""
+        if id:
+            head += f" id='{id}'"
+        if type:
+            head += f" type='{type}'"
+        if lang:
+            head += f" xml:lang='{lang}'"
         if not self.inner:
-            return b"%b%b/>" % (head.encode(), self.extra)
+            return head.encode() + self.extra + b"/>"
         return b"%b%b>%b</%b>" % (head.encode(), self.extra, self.inner, self.kind.encode())
 
     def has(self, namespace: str, name: str) -> bool:

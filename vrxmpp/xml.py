@@ -32,6 +32,11 @@ def attribute(value: str) -> str:
     return _SPECIAL_IN_ATTRIBUTE.sub(_reference, value) if _SPECIAL_IN_ATTRIBUTE.search(value) else value
 
 
+def attributes(*values: str) -> tuple[str, ...]:
+    """Return each of ``values`` as an attribute's; faster than one by one, as there is seldom anything to do."""
+    return tuple(map(attribute, values)) if _SPECIAL_IN_ATTRIBUTE.search("".join(values)) else values
+
+
 def is_allowed(value: str) -> bool:
     """Can XML 1.0 hold every character of ``value``? (§2.2)"""
     return not _FORBIDDEN_CHARACTER.search(value)
