@@ -171,6 +171,9 @@ def test_nobody_wakes_for_presence() -> None:
         ("<priority>-128</priority>", -128),
         ("<priority xml:lang='en'>007</priority>", 7),
         ("<x xmlns='urn:x'><priority>9</priority></x>", 0),
+        ("<status>My priority</status><priority>4</priority>", 4),
+        ("<x:priority xmlns:x='jabber:client'>3</x:priority><x xmlns='urn:x'><priority>9</priority></x>", 3),
+        ("<priority>&#49;2</priority>", 12),
         ("<![CDATA[<priority>9</priority>]]><priority>1<![CDATA[0]]></priority>", 10),
     ],
 )
@@ -193,6 +196,7 @@ def test_priorities(written: str, priority: int) -> None:
         "<priority>high</priority>",
         "<priority>\N{ARABIC-INDIC DIGIT ONE}</priority>",
         "<priority><b>1</b></priority>",
+        "<priority/><x xmlns='urn:x'>priority</x>",
         "<priority>1</priority><priority>1</priority>",
     ],
 )
@@ -399,9 +403,8 @@ def test_directed_presence_is_taken_back_at_the_end() -> None:
     world = make("alice", "carol")
     world.remote.reachable = True
     alice, carol = come(world, "alice"), come(world, "carol")
-    alice.says(
-        "<presence to='carol@example.net'><show>chat</show></presence><presence to='room@elsewhere.example/al'/>"
-    )
+    alice.says("<presence to='carol@example.net'><show>chat</show></presence>")
+    alice.says("<presence to='room@elsewhere.example/al'/>")
     assert carol.hears() == [f"<presence to='carol@example.net' from='{HERE}'><show>chat</show></presence>"]
     assert far(world) == [f"<presence to='room@elsewhere.example/al' from='{HERE}'/>"]
     alice.says("<presence><show>away</show></presence>")
