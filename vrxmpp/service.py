@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any, NoReturn, cast
@@ -19,10 +20,10 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from vrxmpp import __version__
-from vrxmpp.admin import Administration, SessionInfo, Status
+from vrxmpp.admin import CONTROL_SOCKET, Administration, SessionInfo, Status
 from vrxmpp.assembly import Foundations, assemble, utc_now
-from vrxmpp.config import Config, ConfigError, load
-from vrxmpp.config.endpoints import tcp_address
+from vrxmpp.config import DEFAULT_PATHS, Config, ConfigError, load
+from vrxmpp.config import Host as HostConfig
 from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.jid import Jid
@@ -38,7 +39,7 @@ from vrxmpp.store.interfaces import StorageError
 from vrxmpp.wire.framer import FramerLimits
 
 _ALPN = b"xmpp-client"  # XEP-0368
-EXIT_CONFIGURATION = 4
+_log = Logger("vrxmpp")
 EXIT_START = 5
 
 
@@ -50,48 +51,15 @@ class NotFederated:
         raise StanzaError(Condition.REMOTE_SERVER_NOT_FOUND)
 
 
-def give_up(message: str, code: int) -> NoReturn:
+def give_up(message: str, code: int = EXIT_START) -> NoReturn:
     """End the process with one line for whoever started it."""
     print(f"vrxmpp: {message}", file=sys.__stderr__)
     raise SystemExit(code)
 
 
-def prepare(path: Path) -> Config:
-    """Look, before the process goes into the background, at all that can be wrong; end it with a line that says what.
-
-    This is the configuration, the state directory, the certificates, and whether every address is free.
-    """
-    try:
-        config = load(path, files=True)
-    except ConfigError as error:
-        give_up(str(error), EXIT_CONFIGURATION)
-    try:
-        config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        give_up(f"{config.state}: {error.strerror}", EXIT_START)
-    if not os.access(config.state, os.W_OK | os.X_OK):
-        give_up(f"{config.state}: the state directory cannot be written to", EXIT_START)
-    for listener in (*config.c2s.starttls, *config.c2s.direct_tls):
-        try:
-            _try_to_bind(listener)
-        except OSError as error:
-            give_up(f"{listener}: {error.strerror}", EXIT_START)
-    return config
-
-
-def _try_to_bind(listener: str) -> None:
-    address = tcp_address(listener)
-    if address is not None:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        with socket.socket(family) as attempt:
-            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            attempt.bind(address)
-
-
 class Server(Service):
     """One running server. ``reload`` takes a changed configuration without dropping a session."""
 
-    log = Logger()
     name = "vrxmpp"
 
     def __init__(self, config: Config, path: Path, reactor: Any) -> None:
@@ -99,6 +67,7 @@ class Server(Service):
         self._path = path
         self._reactor = reactor
         self._ports: list[Any] = []
+        self._listeners: dict[str, str] = {}  # what kind of connection each address is for
         self._started = utc_now()
 
     # -- starting
@@ -109,11 +78,13 @@ class Server(Service):
         try:
             self._build()
         except (StorageError, CertificateError, OSError) as error:
-            give_up(str(error), EXIT_START)
+            give_up(str(error))
         self._listen()
         self._clients.start()
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self._reactor.callWhenRunning(self._stop_when_asked)
         self._greet()
+        _relax_collector()
 
     def _build(self) -> None:
         config = self._config
@@ -131,24 +102,24 @@ class Server(Service):
         self._clients = Clients(
             domains,
             _policy(config),
-            Certificates(self._certificate_files(config), _ALPN),
+            Certificates(self._certificate_files(config.hosts), _ALPN),
             _addresses(config),
             self._reactor,
         )
         accounts = {domain: open_stores(self._database, domain).accounts for domain in domains}
         self._administration = Administration(accounts, self)
 
-    def _certificate_files(self, config: Config) -> list[CertificateFiles]:
+    def _certificate_files(self, hosts: Iterable[HostConfig]) -> list[CertificateFiles]:
         files = []
-        for host in config.hosts:
+        for host in hosts:
             if host.certificate is not None and host.key is not None:
                 files.append(CertificateFiles(host.domain, host.certificate, host.key))
                 continue
-            certificate = config.state / f"{host.domain}.crt"
+            certificate = self._config.state / f"{host.domain}.crt"
             key = certificate.with_suffix(".key")
             if not certificate.exists():
                 make_self_signed(host.domain, certificate, key)
-            self.log.warn("{domain} has a self-signed certificate: {file}", domain=host.domain, file=str(certificate))
+            _log.warn("{domain} has a self-signed certificate: {file}", domain=host.domain, file=str(certificate))
             files.append(CertificateFiles(host.domain, certificate, key))
         return files
 
@@ -161,34 +132,40 @@ class Server(Service):
             self._open(listener, ClientFactory(self._clients, direct_tls=False), "STARTTLS")
         for listener in c2s.direct_tls:
             self._open(listener, direct_tls, "direct TLS")
+        for left_by_a_crash in (CONTROL_SOCKET, f"{CONTROL_SOCKET}.lock"):
+            (self._config.state / left_by_a_crash).unlink(missing_ok=True)  # the directory is ours alone
         control = control_endpoint(self._reactor, self._config.state)
         self._open_port(control, ControlFactory(self._administration))
 
     def _open(self, listener: str, factory: object, kind: str) -> None:
         if listener.startswith("tcp") and ":backlog=" not in listener:
             listener += f":backlog={self._config.limits.connections.backlog}"
-
         port = self._open_port(serverFromString(self._reactor, listener), factory)
-        self.log.info("listening for clients on {address} ({kind})", address=_address(port), kind=kind)
+        self._listeners[_address(port)] = kind
 
     def _open_port(self, endpoint: Any, factory: object) -> Any:
         outcome: list[Any] = []
         endpoint.listen(factory).addBoth(outcome.append)
         [port] = outcome  # listening never has to wait
         if isinstance(port, Failure):
-            give_up(str(port.value), EXIT_START)
+            give_up(str(port.value))
         self._ports.append(port)
         return port
 
     def _greet(self) -> None:
-        config = self._config
-        self.log.info("serving {domains}", domains=", ".join(host.domain for host in config.hosts))
-        self.log.info(
-            "add a user: vrxmpp --config {path} user add alice@{domain}",
-            path=str(self._path),
-            domain=config.hosts[0].domain,
-        )
-        self.log.info("to change anything, edit {path}; all state is in {state}", path=self._path, state=config.state)
+        domains = [host.domain for host in self._config.hosts]
+        for address, kind in self._listeners.items():
+            _log.info("listening for clients on {address} ({kind})", address=address, kind=kind)
+        _log.info("serving {domains}", domains=", ".join(domains))
+        _log.info("to add a user: {command} user add alice@{domain}", command=self._command(), domain=domains[0])
+        _log.info("to change anything: edit {path}, then kill -HUP {pid}", path=self._path, pid=os.getpid())
+        _log.info("everything is kept in {state}", state=self._config.state)
+
+    def _command(self) -> str:
+        """Return what to type for the ``vrxmpp`` command that belongs to this server."""
+        installed = str(Path(sys.argv[0]).absolute().with_name("vrxmpp"))
+        name = "vrxmpp" if shutil.which("vrxmpp") == installed else installed
+        return name if self._path in DEFAULT_PATHS else f"{name} --config {self._path}"
 
     # -- running
 
@@ -196,15 +173,31 @@ class Server(Service):
         """Take the configuration and the certificates as they are now; keep the old where the new is wrong."""
         try:
             config = load(self._path, files=True)
-            self._clients.certificates.load(self._certificate_files(config))
+            self._clients.certificates.load(self._certificate_files(self._served(config)))
         except (ConfigError, CertificateError, OSError) as error:
-            self.log.error("nothing is changed: {reason}", reason=str(error))
+            _log.error("nothing is changed: {reason}", reason=str(error))
             return
         self._clients.policy = _policy(config)
-        self._config = config
-        self.log.info("configuration and certificates are loaded again")
+        _log.info("configuration and certificates are loaded again")
+        old, new = _lasting(self._config), _lasting(config)
+        if changed := [table for table in old if old[table] != new[table]]:
+            _log.warn("not changed before the next start: {tables}", tables=", ".join(changed))
+
+    def _served(self, config: Config) -> list[HostConfig]:
+        """Return the domains that are served, as a new configuration has them."""
+        new = {host.domain: host for host in config.hosts}
+        return [new.get(host.domain, host) for host in self._config.hosts]
 
     # -- stopping
+
+    def _stop_when_asked(self) -> None:
+        """Let a signal stop the server, but not kill the process in the end: what was asked for is no failure."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._stop_once))
+
+    def _stop_once(self) -> None:
+        if self.running:
+            self._reactor.stop()
 
     async def _stop(self) -> None:
         for port in self._ports:
@@ -225,7 +218,7 @@ class Server(Service):
             version=__version__,
             process=os.getpid(),
             started=self._started,
-            listeners=[_address(port) for port in self._ports],
+            listeners=list(self._listeners),
             connections=len(self._clients.connections),
             sessions={name: sum(1 for _ in host.all_sessions()) for name, host in self._router.hosts.items()},
         )
@@ -265,12 +258,32 @@ class Server(Service):
         self.account_removed(jid)
 
 
+def _relax_collector() -> None:
+    """Let Python look for cyclic garbage more rarely: hardly any is made, and each look costs a pause."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 def _secret(path: Path) -> bytes:
     """Return the server's secret, made on the first start."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_bytes(token_bytes(32))
     return path.read_bytes()
+
+
+def _lasting(config: Config) -> dict[str, object]:
+    """Return what a running server cannot change, by table."""
+    return {
+        "state": config.state,
+        "[[host]]": [host.model_copy(update={"certificate": None, "key": None}) for host in config.hosts],
+        "[c2s]": config.c2s,
+        "[database]": config.database,
+        "[authentication]": config.authentication,
+        "[limits.connections]": config.limits.connections,
+        "[limits.account]": config.limits.account,
+    }
 
 
 def _address(port: Any) -> str:
