@@ -1,0 +1,123 @@
+"""The load generator notices whatever a server may do to messages, and stays on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.checks import Lane, Tally
+from bench.report import table
+from bench.transport import Reader, Stanza, Target
+
+
+@pytest.fixture
+def tally() -> Tally:
+    return Tally()
+
+
+@pytest.fixture
+def lane(tally: Tally) -> Lane:
+    return Lane(tally, "run-1")
+
+
+def bodies(lane: Lane, number: int) -> list[str]:
+    return [lane.next_body(when) for when in range(number)]
+
+
+def test_everything_once_in_order_and_unchanged_is_clean(tally: Tally, lane: Lane) -> None:
+    sent = bodies(lane, 5)
+    assert [lane.arrived(body) for body in sent] == [0, 1, 2, 3, 4]
+    assert tally.clean
+    assert tally == Tally(sent=5, delivered=5)
+
+
+def test_nothing_sent_is_not_clean(tally: Tally) -> None:
+    assert not tally.clean
+
+
+def test_a_loss_is_noticed(tally: Tally, lane: Lane) -> None:
+    first, _lost, last = bodies(lane, 3)
+    lane.arrived(first)
+    lane.arrived(last)
+    assert not tally.clean
+    assert (tally.lost, tally.reordered, tally.duplicated, tally.foreign) == (1, 0, 0, 0)
+
+
+def test_a_duplicate_is_noticed(tally: Tally, lane: Lane) -> None:
+    first, second = bodies(lane, 2)
+    assert [lane.arrived(body) for body in (first, second, first)] == [0, 1, None]
+    assert not tally.clean
+    assert (tally.lost, tally.reordered, tally.duplicated, tally.foreign) == (0, 0, 1, 0)
+
+
+def test_a_swap_is_noticed(tally: Tally, lane: Lane) -> None:
+    first, second, third = bodies(lane, 3)
+    assert [lane.arrived(body) for body in (second, first, third)] == [1, 0, 2]
+    assert not tally.clean
+    assert (tally.lost, tally.reordered, tally.duplicated, tally.foreign) == (0, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    ["", "hello", "run-1 0", "run-1 x see you", "run-1 7 see you at the station around noon then, and bring the"],
+)
+def test_a_foreign_body_is_noticed(tally: Tally, lane: Lane, foreign: str) -> None:
+    (own,) = bodies(lane, 1)
+    assert lane.arrived(foreign) is None
+    lane.arrived(own)
+    assert not tally.clean
+    assert (tally.lost, tally.reordered, tally.duplicated, tally.foreign) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("change", [lambda body: body[:-1], lambda body: body + " ", str.upper])
+def test_a_changed_body_is_noticed(tally: Tally, lane: Lane, change: Callable[[str], str]) -> None:
+    (own,) = bodies(lane, 1)
+    assert lane.arrived(change(own)) is None
+    assert not tally.clean
+    assert (tally.lost, tally.foreign) == (1, 1)
+
+
+def test_a_body_on_the_wrong_lane_is_noticed(tally: Tally, lane: Lane) -> None:
+    other = Lane(tally, "run-2")
+    lane.arrived(other.next_body(0))
+    assert (tally.lost, tally.foreign) == (1, 1)
+
+
+def test_a_refusal_is_not_clean() -> None:
+    assert not Tally(sent=1, delivered=1, refused=1).clean
+
+
+def test_bodies_within_other_elements_do_not_count() -> None:
+    seen: list[Stanza] = []
+    stream = (
+        b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+        b"<message type='chat'><x xmlns='y'><body>inner</body></x></message>"
+        b"<message><body>out&amp;er</body></message>"
+    )
+    reader = Reader(seen.append, lambda: None)
+    for byte in stream:
+        reader.feed(bytes([byte]), False)
+    assert [(stanza.attributes, stanza.children) for stanza in seen] == [
+        ({"type": "chat"}, {"y x": ""}),
+        ({}, {"jabber:client body": "out&er"}),
+    ]
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "0.0.0.0", "2001:db8::1"])
+def test_only_loopback_is_accepted(host: str) -> None:
+    with pytest.raises(ValueError, match="not a loopback address"):
+        Target(host, 5222, "bench.local", "none", "PLAIN", "secret")
+
+
+def test_the_table_shows_medians_ratios_and_failures() -> None:
+    good = {"ok": True, "scenario": "login"}
+    results = [
+        *({**good, "server": "prosody", "per_second": value} for value in (90, 100, 120)),
+        {**good, "server": "vrxmpp", "per_second": 250},
+        {"ok": False, "scenario": "chat", "server": "vrxmpp", "problem": "out of time", "lost": 3},
+    ]
+    assert table(results, ["prosody", "vrxmpp"]).splitlines()[1:] == [
+        "log-ins/s".ljust(32) + "100 ±20%        ".rjust(24) + "250   x2.50".rjust(24),
+        "FAILED: vrxmpp, chat: out of time; 3 lost",
+    ]
