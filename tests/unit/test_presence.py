@@ -428,6 +428,21 @@ def test_directed_presence_without_a_broadcast_ends_with_the_session() -> None:
     assert bob.hears() == [f"<presence to='bob@example.net/here' from='{HERE}' type='unavailable'/>"]
 
 
+def test_directed_presence_that_ends_is_the_end_for_one_only() -> None:
+    """§4.6.3 rule 1: the presence session goes on for everybody else, and for later broadcasts."""
+    world = pair(BOTH, BOTH)
+    alice, bob, carol = come(world, "alice"), come(world, "bob"), come(world, "carol")
+    quiet(alice, bob)
+    alice.says(
+        "<presence to='carol@example.net' type='unavailable'/><presence to='bob@example.net' type='unavailable'/>"
+    )
+    assert carol.hears() == [f"<presence to='carol@example.net' from='{HERE}' type='unavailable'/>"]
+    assert bob.hears() == [f"<presence to='bob@example.net' from='{HERE}' type='unavailable'/>"]
+    assert alice.hears() == []
+    alice.says("<presence><show>away</show></presence>")
+    assert len(bob.hears()) == 1
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_nobody_is_told_twice(first: bool) -> None:
     """§4.6.3 rule 1: who is subscribed hears of the end as a subscriber."""

@@ -61,7 +61,6 @@ class Presence(Module):
             session.deliver(stanza.with_to(session.account.jid))
         self._go(session, stanza)
         session.presence = None
-        session.priority = 0
         session.account.rank_sessions()
         return None
 
