@@ -73,3 +73,13 @@ def test_another_ver_is_not_found() -> None:
     alice.says(f"<iq type='get' id='1' to='example.net'><query xmlns='{ns.DISCO_INFO}' node='{node}'/></iq>")
     [answer] = alice.hears()
     assert "<item-not-found" in answer
+
+
+def test_accounts_have_no_such_node() -> None:
+    world = World(ServiceDiscovery(), EntityCapabilities("https://example.org"))
+    world.add("alice")
+    alice = world.login("alice")
+    node = f"https://example.org#{verification_string(world.host.info)}"
+    alice.says(f"<iq type='get' id='1'><query xmlns='{ns.DISCO_INFO}' node='{node}'/></iq>")
+    [answer] = alice.hears()
+    assert "<item-not-found" in answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.world import Client, World
+from tests.world import Client, World, run
 from vrxmpp import ns
 from vrxmpp.core.info import Item
 from vrxmpp.core.module import Module
@@ -60,6 +60,13 @@ def test_an_account_answers_its_owner_and_those_who_see_it(world: World, to: str
     for feature in (ns.DISCO_INFO, ns.DISCO_ITEMS, "urn:example:account"):
         assert f"<feature var='{feature}'/>" in answer
     assert "urn:example:domain" not in answer
+
+
+def test_a_guest_is_anonymous(world: World) -> None:
+    """XEP-0175: the account lasts no longer than the session."""
+    guest = Client()
+    guest.session = run(world.host.bind("guest", "", guest, guest=True))
+    assert "<identity category='account' type='anonymous'/>" in info(guest)
 
 
 @pytest.mark.parametrize("node", ["", "anything"])

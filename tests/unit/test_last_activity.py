@@ -10,6 +10,7 @@ import pytest
 from tests.world import Client, World, run
 from vrxmpp.modules.last_activity import LastActivity
 from vrxmpp.modules.presence import Presence
+from vrxmpp.store import interfaces
 from vrxmpp.store.interfaces import StorageError
 
 QUERY = "<query xmlns='jabber:iq:last'/>"
@@ -33,6 +34,12 @@ def ask(client: Client, to: str) -> str:
 
 def answer(seconds: int, status: str = "") -> str:
     return f"<query xmlns='jabber:iq:last' seconds='{seconds}'>{status}</query>"
+
+
+def noted(world: World) -> interfaces.LastActivity | None:
+    state = run(world.stores.accounts.wake("bob"))
+    assert state is not None
+    return state.last_activity
 
 
 def test_uptime(world: World) -> None:
@@ -65,7 +72,11 @@ def test_it_is_counted_from_the_last_session(world: World) -> None:
     one, two = world.login("bob", "one"), world.login("bob", "two")
     one.says("<presence/>")
     two.says("<presence/>")
+    three = world.login("bob", "three")
+    three.says("<presence/>")
     one.says("<presence type='unavailable'><status>first</status></presence>")
+    three.leaves()
+    assert noted(world) is None
     world.advance(10)
     two.leaves()
     world.advance(10)
@@ -75,10 +86,34 @@ def test_it_is_counted_from_the_last_session(world: World) -> None:
 def test_it_is_kept_in_the_store(world: World) -> None:
     bob = world.login("bob")
     bob.says("<presence/><presence type='unavailable'><status>bye</status></presence>")
-    state = run(world.stores.accounts.wake("bob"))
-    assert state is not None
-    assert state.last_activity is not None
-    assert (state.last_activity.at, state.last_activity.status) == (datetime(2026, 1, 1, 12, tzinfo=UTC), "bye")
+    assert noted(world) == interfaces.LastActivity(datetime(2026, 1, 1, 12, tzinfo=UTC), "bye")
+
+
+def test_who_never_was_available_does_not_leave(world: World) -> None:
+    bob = world.login("bob")
+    bob.says("<presence type='unavailable'><status>bye</status></presence>")
+    bob.leaves()
+    assert noted(world) is None
+
+
+def test_nothing_is_noted_of_a_guest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """XEP-0175: a guest has no account."""
+    noted: list[object] = []
+
+    async def note(*activity: object) -> None:
+        noted.append(activity)
+
+    monkeypatch.setattr(world.stores.accounts, "set_last_activity", note)
+    guest = Client()
+    guest.session = run(world.host.bind("guest", "", guest, guest=True))
+    guest.says("<presence/>")
+    guest.leaves()
+    assert noted == []
+
+
+def test_a_clock_that_was_set_back(world: World) -> None:
+    world.advance(-60)
+    assert answer(0) in ask(world.login("alice"), "example.net")
 
 
 def test_a_long_status_is_cut(world: World) -> None:
@@ -110,9 +145,7 @@ def test_directed_presence_is_no_leaving(world: World) -> None:
     bob = world.login("bob")
     bob.says("<presence/>")
     bob.says("<presence type='unavailable' to='mallory@example.net'/>")
-    state = run(world.stores.accounts.wake("bob"))
-    assert state is not None
-    assert state.last_activity is None
+    assert noted(world) is None
 
 
 def test_somebody_never_seen(world: World) -> None:

@@ -150,6 +150,20 @@ def test_a_failing_store_removes_nothing(world: World, monkeypatch: pytest.Monke
     assert alice.closed is None
 
 
+def test_a_session_that_goes_while_its_account_is_removed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written to who is not there."""
+    alice, remove = login(world), world.stores.accounts.remove
+
+    async def leave_and_remove(local: str) -> bool:
+        alice.leaves()
+        return await remove(local)
+
+    monkeypatch.setattr(world.stores.accounts, "remove", leave_and_remove)
+    alice.says("<iq type='set' id='1'><query xmlns='jabber:iq:register'><remove/></query></iq>")
+    assert alice.hears() == []
+    assert run(world.host.wake("alice")) is None
+
+
 def test_an_account_that_is_gone(world: World) -> None:
     """§3.2: not registered; it was removed by an administrator a moment ago."""
     alice = login(world)
