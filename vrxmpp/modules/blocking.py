@@ -78,9 +78,8 @@ class Blocking(Module):
                 raise StanzaError(Condition.POLICY_VIOLATION, f"a blocklist has at most {self._limit} addresses")
             await self._blocklists.add(account.id, new)
             for jid in new:
-                if not account.blocks(jid):
-                    self._presences.withdraw(account, jid)
-            account.blocked = {**account.blocked, **{jid.text: jid for jid in new}}
+                self._presences.withdraw(account, jid)
+                account.blocked[jid.text] = jid
             self._push(account, _write("block", jids))
 
     @iq("set", ns.BLOCKING, "unblock", at=At.ACCOUNT)
@@ -93,7 +92,8 @@ class Blocking(Module):
             else:
                 await self._blocklists.clear(account.id)
             freed = {jid.text: jid for jid in jids or account.blocked.values() if jid.text in account.blocked}
-            account.blocked = {text: jid for text, jid in account.blocked.items() if text not in freed}
+            for text in freed:
+                del account.blocked[text]
             for jid in freed.values():
                 self._presences.renew(account, jid)
             self._push(account, _write("unblock", jids))
