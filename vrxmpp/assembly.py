@@ -64,10 +64,14 @@ def utc_now() -> datetime:
 
 
 def assemble(settings: config.Config, domain: config.Host, foundations: Foundations) -> Served:
-    """Build the host of one domain with all of its modules."""
+    """Build one domain with all of its modules; one that is served already is fitted anew, under its sessions."""
     stores = open_stores(foundations.database, domain.domain)
     limits = settings.account_limits(domain)
-    host = Host(domain.domain, stores.accounts, foundations.router, utc_now, sessions=limits.sessions)
+    host = foundations.router.hosts.get(domain.domain)
+    if host is None:
+        host = Host(domain.domain, stores.accounts, foundations.router, utc_now, sessions=limits.sessions)
+    host.clear()
+    host.most_sessions = limits.sessions
     host.mount(*_modules(stores, limits, domain, foundations, settings.authentication.scram_iterations))
     authenticator = Authenticator(
         domain=domain.domain,

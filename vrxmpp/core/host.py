@@ -52,6 +52,17 @@ class Host:
         self.jid = Jid.parse(domain)
         self.router = router
         self.clock = clock
+        self.awake: dict[str, Account] = {}
+        self.most_sessions = sessions  # of one account
+        self._accounts = accounts
+        self._resting: OrderedDict[str, None] = OrderedDict()
+        self.clear()
+        router.hosts[domain] = self
+
+    # -- modules
+
+    def clear(self) -> None:
+        """Take all modules out, so that others can be mounted; accounts and sessions do not notice."""
         self.modules: list[Module] = []
         self.iq: dict[tuple[At, str, str], IqHandler] = {}
         self.presence: dict[tuple[Side, str], PresenceHandler] = {}
@@ -59,14 +70,7 @@ class Host:
         self.arriving: dict[Kind, tuple[Step, ...]] = dict.fromkeys(_KINDS, ())
         self.keep: AbsentHandler | None = None
         self.info = self.account_info = Info((), ())  # what disco#info tells of the domain, and of each account
-        self.awake: dict[str, Account] = {}
-        self._accounts = accounts
         self._steps: list[tuple[StageClaim, Step]] = []
-        self._resting: OrderedDict[str, None] = OrderedDict()
-        self._sessions = sessions
-        router.hosts[domain] = self
-
-    # -- modules
 
     def mount(self, *modules: Module) -> None:
         """Fill the tables; two modules that claim the same place stop the start-up with a ValueError."""
@@ -164,7 +168,7 @@ class Host:
         older = account.sessions.get(jid.resource)
         if older is not None:
             self.end(older, StreamError(StreamCondition.CONFLICT))
-        elif len(account.sessions) >= self._sessions:
+        elif len(account.sessions) >= self.most_sessions:
             raise StanzaError(Condition.RESOURCE_CONSTRAINT, "too many sessions")
         session = Session(self, account, jid, outlet, lang=lang, address=address, security=security)
         account.sessions[jid.resource] = session

@@ -29,6 +29,7 @@ class Session:
         "account",
         "address",
         "directed",
+        "hears_blocklist",
         "host",
         "interested",
         "jid",
@@ -52,7 +53,8 @@ class Session:
         self.address = address  # of the network
         self.security = security  # the TLS version, or ""
         self.started: datetime = host.clock()
-        self.interested = False
+        self.interested = False  # in the roster (RFC 6121 §2.2)
+        self.hears_blocklist = False  # has asked for it (XEP-0191 §3.2)
         self.presence: Stanza | None = None  # the last available one that went to everybody
         self.priority = 0
         self.directed: dict[str, Jid] | None = None  # whom presence was sent to directly (RFC 6121 §4.6)
