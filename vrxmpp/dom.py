@@ -46,7 +46,7 @@ __all__ = [
 
 def element(namespace: str, name: str, /, *content: Element | str, **attributes: str) -> Element:
     """Return a new element with this content, in this order, and these attributes."""
-    new = Element((namespace, name))  # type: ignore[no-untyped-call]
+    new = Element((namespace, name))
     new.attributes.update(attributes)
     for node in content:
         append(new, node)
