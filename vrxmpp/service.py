@@ -10,14 +10,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from secrets import token_bytes
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from vrxmpp import __version__
@@ -32,7 +31,7 @@ from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.c2s import ClientFactory, ClientPolicy, Clients
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
-from vrxmpp.net.tls import CertificateError, CertificateFiles, Certificates, make_self_signed
+from vrxmpp.net.tls import CertificateError, CertificateFiles, Certificates, DirectTls, make_self_signed
 from vrxmpp.stanza import Stanza
 from vrxmpp.store import open_stores
 from vrxmpp.store.database import Database
@@ -91,7 +90,7 @@ class Server(Service):
         config = self._config
         self._database = Database.open(config.database_url, self._reactor)
         self._router = Router(NotFederated())
-        foundations = Foundations(
+        self._foundations = Foundations(
             database=self._database,
             router=self._router,
             throttle=Throttle(self._reactor.seconds),
@@ -99,7 +98,7 @@ class Server(Service):
             run_in_thread=deferToThread,
             started=self._started,
         )
-        domains = {host.domain: assemble(config, host, foundations) for host in config.hosts}
+        domains = {host.domain: assemble(config, host, self._foundations) for host in config.hosts}
         self._clients = Clients(
             domains,
             _policy(config),
@@ -126,9 +125,8 @@ class Server(Service):
 
     def _listen(self) -> None:
         c2s = self._config.c2s
-        direct_factory = ClientFactory(self._clients, direct_tls=True)
-        certificates = cast(Any, self._clients.certificates)  # an interface that mypy cannot see
-        direct_tls = TLSMemoryBIOFactory(certificates, False, cast(Any, direct_factory), clock=self._reactor)
+        factory = ClientFactory(self._clients, direct_tls=True)
+        direct_tls = DirectTls(self._clients.certificates, factory, self._reactor)
         for listener in c2s.starttls:
             self._open(listener, ClientFactory(self._clients, direct_tls=False), "STARTTLS")
         for listener in c2s.direct_tls:
@@ -179,6 +177,8 @@ class Server(Service):
             _log.error("nothing is changed: {reason}", reason=str(error))
             return
         self._clients.policy = _policy(config)
+        for host in self._served(config):
+            self._clients.domains[host.domain] = assemble(config, host, self._foundations)
         _log.info("configuration and certificates are loaded again")
         old, new = _lasting(self._config), _lasting(config)
         if changed := [table for table in old if old[table] != new[table]]:
@@ -278,12 +278,10 @@ def _lasting(config: Config) -> dict[str, object]:
     """Return what a running server cannot change, by table."""
     return {
         "state": config.state,
-        "[[host]]": [host.model_copy(update={"certificate": None, "key": None}) for host in config.hosts],
+        "the domains": {host.domain for host in config.hosts},
         "[c2s]": config.c2s,
         "[database]": config.database,
-        "[authentication]": config.authentication,
         "[limits.connections]": config.limits.connections,
-        "[limits.account]": config.limits.account,
     }
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from twisted.logger import Logger
+
 from vrxmpp import dom, ns, xml
 from vrxmpp.errors import Condition, StanzaError
-from vrxmpp.negotiation.feature import Channel, Have, Request
+from vrxmpp.negotiation.feature import Channel, Have, Request, in_iq
 from vrxmpp.stanza import Stanza
+from vrxmpp.store.interfaces import StorageError
 from vrxmpp.waiting import Waiting
 
 
 class Bind:
     """The last feature of a stream; with it the session begins."""
 
+    log = Logger()
+
     needs = Have.IDENTITY
     until = Have.RESOURCE
-    answers = frozenset((ns.qname(ns.BIND, "bind"),))
+    answers = frozenset((in_iq(ns.BIND, "bind"),))
 
     def offer(self, channel: Channel) -> bytes:
         """RFC 6120 §7.4."""
@@ -33,6 +38,10 @@ class Bind:
             jid = await channel.bind(dom.text(wanted) if wanted is not None else "")
         except StanzaError as error:
             channel.send(request.refusal(error).raw)
+            return
+        except StorageError as error:
+            self.log.error("no resource can be bound: {reason}", reason=str(error))
+            channel.send(request.refusal(StanzaError(Condition.RESOURCE_CONSTRAINT)).raw)
             return
         payload = f"<bind xmlns='{ns.BIND}'><jid>{xml.text(jid)}</jid></bind>".encode()
         channel.send(request.reply(payload).raw)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Flag, auto
 from typing import Protocol
 
+from vrxmpp import ns
 from vrxmpp.negotiation.mechanism import ChannelBindings
 from vrxmpp.stanza import Stanza
 from vrxmpp.waiting import Waiting
@@ -23,6 +24,11 @@ class Have(Flag):
     RESOURCE = auto()  # a resource is bound
 
 
+def in_iq(namespace: str, name: str) -> str:
+    """Return how a request is called that comes as the payload of an IQ get or set."""
+    return f"iq {ns.qname(namespace, name)}"
+
+
 class Channel(Protocol):
     """What a feature may do to the stream it is negotiated on."""
 
@@ -37,15 +43,18 @@ class Channel(Protocol):
     def move(self, sign: Sign) -> None:
         """Change the stream's state; raises StreamError if that is not possible now."""
 
-    def start_tls(self) -> None:
-        """Begin the handshake; what was pipelined behind the request is a violation."""
+    def start_tls(self, proceed: bytes) -> None:
+        """Send that and begin the handshake; what was pipelined behind the request is a violation (RFC 6120 §5.3.3)."""
 
     def bindings(self) -> ChannelBindings:
         """The channel bindings of the TLS connection (RFC 5056)."""
         ...
 
-    def identify(self, local: str, *, guest: bool = False) -> None:
-        """The user has logged in, or is a guest (XEP-0175); a new stream follows."""
+    def identify(self, local: str, success: bytes, *, guest: bool = False) -> None:
+        """The user has logged in, or is a guest (XEP-0175): send that, a new stream follows.
+
+        What was pipelined behind the last request is a violation.
+        """
 
     async def bind(self, resource: str) -> str:
         """Bind a resource, return the full JID; raises StanzaError."""
@@ -60,7 +69,7 @@ class Feature(Protocol):
 
     needs: Have  # all of it, to be offered
     until: Have  # offered until any of it is there
-    answers: frozenset[str]  # the qualified names of the elements it answers
+    answers: frozenset[str]  # the qualified names of the elements it answers; see in_iq
 
     def offer(self, channel: Channel) -> bytes:
         """Return its element for <stream:features/>, or nothing."""

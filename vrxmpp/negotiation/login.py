@@ -97,10 +97,8 @@ class Login:
             return
         self._exchange = None
         self._throttle.succeeded(f"{step.local}@{self._domain}")
-        channel.move(Sign.AUTHENTICATED)
         last = "" if step.data is None else encode_base64(step.data)
-        channel.send(f"<success xmlns='{ns.SASL}'>{last}</success>".encode())
-        channel.identify(step.local, guest=step.anonymous)
+        channel.identify(step.local, f"<success xmlns='{ns.SASL}'>{last}</success>".encode(), guest=step.anonymous)
 
     async def _refuse(self, failure: SaslFailure, channel: Channel) -> None:
         """Answer later the more often it has failed; the right password is never made to wait."""

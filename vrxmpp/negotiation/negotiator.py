@@ -42,7 +42,7 @@ def _is_offered(feature: Feature, have: Have) -> bool:
 
 
 def _name(request: Request) -> str:
-    """A nonza goes by its name, an IQ by that of its payload."""
     if isinstance(request, Stanza):
-        return request.payloads[0] if request.kind == "iq" and request.payloads else ""
+        asks = request.kind == "iq" and request.type in {"get", "set"} and request.payloads
+        return f"iq {request.payloads[0]}" if asks else ""
     return request.name

@@ -5,7 +5,6 @@ from __future__ import annotations
 from vrxmpp import ns
 from vrxmpp.negotiation.feature import Channel, Have, Request
 from vrxmpp.waiting import Waiting
-from vrxmpp.wire.stream import Sign
 
 
 class StartTls:
@@ -24,7 +23,5 @@ class StartTls:
 
     def take(self, request: Request, channel: Channel) -> Waiting | None:
         """RFC 6120 §5.4.2.3: proceed, then the handshake."""
-        channel.move(Sign.STARTTLS)
-        channel.send(f"<proceed xmlns='{ns.TLS}'/>".encode())
-        channel.start_tls()
+        channel.start_tls(f"<proceed xmlns='{ns.TLS}'/>".encode())
         return None

@@ -26,7 +26,7 @@ class Throttle:
 
     def delay_after_failure(self, address: str, account: str) -> float:
         """Count a failed login and return the seconds to wait with the answer. ``account`` is empty if unknown."""
-        failures = self._addresses.add(_network(address))
+        failures = self._addresses.add(network(address))
         if account:
             failures = max(failures, self._accounts.add(account))
         doublings = min(failures - 1, 64)  # enough for any bound, few enough for a float
@@ -62,7 +62,7 @@ class _Failures:
         self._counts.pop(key, None)
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """Return what one guesser has at least: an IPv4 address or a /64 of IPv6 (RFC 6177 §2)."""
     try:
         parsed = ip_address(address)

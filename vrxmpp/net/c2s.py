@@ -6,9 +6,11 @@ more than its rate, and while it does not read what it is sent: order and back-p
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Flag, auto
+from enum import IntFlag, auto
 from secrets import token_hex
 from typing import Any, Protocol, cast
 
@@ -22,6 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vrxmpp import ns
 from vrxmpp.core.host import Host
 from vrxmpp.core.session import Session
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
@@ -38,7 +41,10 @@ from vrxmpp.wire.events import End, Event, Header, Malformed, Nonza
 from vrxmpp.wire.framer import Framer, FramerLimits
 from vrxmpp.wire.stream import Phase, Sign, Stream
 
-_TURN = 64  # stanzas of one client before others have their turn
+_PIECE = 8192  # bytes of one client before others have their turn
+_VERSION = re.compile(r"0*[1-9][0-9]*\.[0-9]+")  # RFC 6120 §4.7.5: 1.0 or above
+_LANG_LENGTH = 35  # of a language tag (RFC 5646 §4.4.1); it is repeated on each stanza
+_STREAM_ERROR = ns.qname(ns.STREAM, "error")
 
 
 class Timer(Protocol):
@@ -48,7 +54,7 @@ class Timer(Protocol):
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> object: ...
 
 
-class Hold(Flag):
+class Hold(IntFlag):
     """Why a client's input is held back."""
 
     NOT = 0
@@ -56,6 +62,7 @@ class Hold(Flag):
     RATE = auto()  # it has sent too fast
     OUTPUT = auto()  # it does not read
     TURN = auto()  # it is somebody else's turn
+    OVER = auto()  # the stream has ended: nothing more is read from it, or written to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +92,13 @@ class ClientConnection(protocol.Protocol):
 
     def __init__(self, clients: Clients, address: str, *, direct_tls: bool) -> None:
         self._clients = clients
-        self._direct_tls = direct_tls
         self.address = address
-        self.have = Have.SECURE if direct_tls else Have.NOTHING
-        self._stream = Stream()
+        self.have = Have.NOTHING
+        self._stream = Stream(Phase.SECURING if direct_tls else Phase.OPENING)
         self._framer = Framer(clients.policy.before_login)
         self._held = Hold.NOT
-        self._events: list[Event] = []  # what came while the input was held
+        self._events: list[Event] = []  # what came and is held back
+        self._unparsed = b""  # what came behind that
         self._more = False  # whether others follow the event that is being dealt with
         self._served: Served | None = None
         self._negotiator: Negotiator | None = None
@@ -100,7 +107,8 @@ class ClientConnection(protocol.Protocol):
         self._is_guest = False
         self._lang = ""
         self._header_sent = False
-        self._unread = -1  # bytes that wait for a client that does not read; -1: it reads
+        self._backlog: deque[bytes] | None = None  # what waits for a client that does not read; None: it reads
+        self._backlog_bytes = 0
         self._stalled_at = 0.0
         self._drained: list[Deferred[None]] = []  # who waits for the client to read
         self._unfinished_at = 0.0  # since when a stanza is incomplete, as far as the sweep has seen
@@ -125,50 +133,71 @@ class ClientConnection(protocol.Protocol):
     def handshakeCompleted(self) -> None:
         """TLS is there, by STARTTLS or from the start."""
         self._deadline = self._login_by
-        if not self._direct_tls:
-            self._stream.move(Sign.SECURED)
-            self.have |= Have.SECURE
+        self._stream.move(Sign.SECURED)
+        self.have |= Have.SECURE
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come, decrypted."""
+        if self._held or len(data) > _PIECE:
+            if Hold.OVER not in self._held:
+                self._unparsed += data  # never more than the transport had read when it was told to pause
+                self._read_on()
+        else:
+            self._read(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, however that came."""
+        self._stop()
+        self._stream.phase = Phase.CLOSED
+        self._end_session()
+        self._let_go()
+        self._clients.addresses.left(self.address, logged_in=Have.IDENTITY in self.have)
+        self._clients.left(self)
+
+    def pauseProducing(self) -> None:
+        """The client does not read; what is for it is kept here."""
+        self._backlog = self._backlog or deque()
+        self._stalled_at = self._clients.clock.seconds()
+
+    def resumeProducing(self) -> None:
+        """The client has read what the transport had; give it more, until it pauses again."""
+        backlog, self._backlog = self._backlog, None
+        while backlog:
+            raw = backlog.popleft()
+            self._backlog_bytes -= len(raw)
+            cast(Any, self.transport).write(raw)
+            if self._backlog is not None:
+                self._backlog = backlog
+                return
+        self._let_go()
+        self._release(Hold.OUTPUT)
+
+    def stopProducing(self) -> None:
+        """The transport is done; ``connectionLost`` follows."""
+
+    # -- input
+
+    def _read(self, data: bytes) -> None:
         events = self._framer.feed(data)
         if events:
             self._unfinished_at = 0.0
         seconds = self._clients.clock.seconds
         wait = self._bytes.take(len(data), seconds) + self._stanzas.take(len(events), seconds)
         if wait:
+            self._events = events
             self._hold(Hold.RATE)
             self._clients.clock.callLater(wait, self._release, Hold.RATE)
-        if self._held:
-            self._events += events
         else:
             self._take(events)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, however that came."""
-        self._clients.left(self)
-        self._clients.addresses.left(self.address, logged_in=Have.IDENTITY in self.have)
-        self._stream.phase = Phase.CLOSED
-        self._events = []
-        self._let_go()
-        if self._session is not None:
-            self._session.host.end(self._session)
-
-    def pauseProducing(self) -> None:
-        """The client does not read; count from here what waits for it."""
-        self._unread = 0
-        self._stalled_at = self._clients.clock.seconds()
-
-    def resumeProducing(self) -> None:
-        """The client has read everything."""
-        self._unread = -1
-        self._release(Hold.OUTPUT)
-        self._let_go()
-
-    def stopProducing(self) -> None:
-        """The transport is done; ``connectionLost`` follows."""
-
-    # -- input
+    def _read_on(self) -> None:
+        """Read a piece of what has come, and the rest when others have had their turn."""
+        if self._unparsed and not self._held:
+            piece, self._unparsed = self._unparsed[:_PIECE], self._unparsed[_PIECE:]
+            self._read(piece)
+            if self._unparsed:
+                self._hold(Hold.TURN)
+                self._clients.clock.callLater(0, self._release, Hold.TURN)
 
     def _take(self, events: list[Event]) -> None:
         """Deal with events in order, until one of them has to wait."""
@@ -181,11 +210,8 @@ class ClientConnection(protocol.Protocol):
                 else:
                     self._more = index + 1 < len(events)
                     self._negotiate(event)
-                if index and index % _TURN == 0 and not self._held:
-                    self._hold(Hold.TURN)
-                    self._clients.clock.callLater(0, self._release, Hold.TURN)
                 if self._held:
-                    self._events = events[index + 1 :] + self._events
+                    self._events = events[index + 1 :]
                     return
         except StreamError as error:
             self.close(error)
@@ -195,8 +221,6 @@ class ClientConnection(protocol.Protocol):
 
     def _negotiate(self, event: Event) -> None:
         """Deal with whatever is not a stanza of a session."""
-        if self._stream.phase in {Phase.CLOSING, Phase.CLOSED} and not isinstance(event, End):
-            return
         match event:
             case Header():
                 self._open(event)
@@ -204,6 +228,8 @@ class ClientConnection(protocol.Protocol):
                 raise event
             case End():
                 self._end()
+            case Nonza() if event.name == _STREAM_ERROR:
+                self._end()  # RFC 6120 §4.9.1.1: it has closed its stream with that
             case Malformed():
                 self._refuse_malformed(event)
             case Nonza() | Stanza():
@@ -216,12 +242,12 @@ class ClientConnection(protocol.Protocol):
     def _open(self, header: Header) -> None:
         """RFC 6120 §4.3: answer the client's header with ours and the features."""
         self._stream.move(Sign.HEADER)
-        self._lang = header.lang
+        self._lang = header.lang if len(header.lang) <= _LANG_LENGTH else ""
         served = self._clients.served(header.to)
         self._send_header(served.host.domain if served else header.to, header.sender)
-        if served is None or (self._served is not None and served is not self._served):
+        if served is None or (self._served is not None and served.host is not self._served.host):
             raise StreamError(StreamCondition.HOST_UNKNOWN)
-        if not header.version or header.version.startswith("0."):
+        if not _VERSION.fullmatch(header.version):
             raise StreamError(StreamCondition.UNSUPPORTED_VERSION)
         self._served = served
         if self._negotiator is None:
@@ -246,17 +272,18 @@ class ClientConnection(protocol.Protocol):
 
     def _end(self) -> None:
         """RFC 6120 §4.4: the client has closed its stream; close ours."""
-        if self._stream.phase not in {Phase.CLOSING, Phase.CLOSED}:
-            self.send(writer.CLOSE)
         self._stream.move(Sign.END)
-        self._hang_up()
+        self._hang_up(writer.CLOSE)
+        self._end_session()
 
     # -- waiting
 
     def _work(self, waiting: Waiting) -> None:
-        """Run what must wait, with the client's input held back until it is done."""
-        self._hold(Hold.WORK)
-        Deferred.fromCoroutine(waiting).addCallbacks(lambda _: self._release(Hold.WORK), self._fail)
+        """Run what may wait, with the client's input held back until it is done."""
+        work = Deferred.fromCoroutine(waiting).addErrback(self._fail)
+        if not work.called:
+            self._hold(Hold.WORK)
+            work.addCallback(lambda _: self._release(Hold.WORK))
 
     def _fail(self, failure: Failure) -> None:
         if isinstance(failure.value, StreamError):
@@ -264,7 +291,6 @@ class ClientConnection(protocol.Protocol):
         else:
             self.log.failure("the connection from {address} failed", failure, address=self.address)
             self.close(StreamError(StreamCondition.INTERNAL_SERVER_ERROR))
-        self._release(Hold.WORK)
 
     def _hold(self, reason: Hold) -> None:
         if not self._held:
@@ -275,10 +301,11 @@ class ClientConnection(protocol.Protocol):
         if not self._held & reason:
             return
         self._held &= ~reason
-        if self._held or self._stream.phase is Phase.CLOSED:
+        if self._held:
             return
         events, self._events = self._events, []
         self._take(events)
+        self._read_on()
         if not self._held:
             cast(Any, self.transport).resumeProducing()
 
@@ -292,20 +319,25 @@ class ClientConnection(protocol.Protocol):
 
     def send(self, raw: bytes) -> None:
         """Write; hold back, and in the end cut off, a client that does not read."""
-        if self._unread >= 0:
-            self._unread += len(raw)
-            output = self._clients.policy.output
-            if self._unread > output.cut_bytes:
-                self.log.info("{address} does not read: cut off", address=self.address)
-                cast(Any, self.transport).abortConnection()
-                return
-            if self._unread > output.pause_bytes:
-                self._hold(Hold.OUTPUT)
-        cast(Any, self.transport).write(raw)
+        if self._backlog is not None:
+            self._put_aside(raw, self._backlog)
+        else:
+            cast(Any, self.transport).write(raw)
+
+    def _put_aside(self, raw: bytes, backlog: deque[bytes]) -> None:
+        if Hold.OVER in self._held:
+            return
+        backlog.append(raw)
+        self._backlog_bytes += len(raw)
+        output = self._clients.policy.output
+        if self._backlog_bytes > output.cut_bytes:
+            self._cut_off()
+        elif self._backlog_bytes > output.pause_bytes:
+            self._hold(Hold.OUTPUT)
 
     async def drain(self) -> None:
         """Wait while the client has much left to read, for as long as there is a connection."""
-        if self._unread >= 0 and self._stream.phase is Phase.ESTABLISHED:
+        if self._backlog is not None and Hold.OVER not in self._held:
             drained: Deferred[None] = Deferred()
             self._drained.append(drained)
             await drained
@@ -317,25 +349,50 @@ class ClientConnection(protocol.Protocol):
 
     def close(self, error: StreamError) -> None:
         """End the stream with an error, and the connection with it (RFC 6120 §4.9.1.1)."""
-        if self._stream.phase in {Phase.CLOSING, Phase.CLOSED}:
+        if Hold.OVER in self._held:
             return
         if self._stream.phase is Phase.SECURING:
-            cast(Any, self.transport).abortConnection()  # nothing can be said in the middle of a handshake
+            self._abort()  # nothing can be said in the middle of a handshake
             return
         if not self._header_sent:
             self._send_header(next(iter(self._clients.domains)))
-        self.send(writer.error(error))
         self._stream.move(Sign.CLOSE)
-        if self._session is not None:
-            self._session.host.end(self._session)
-        self._hang_up()
+        self._hang_up(writer.error(error))
+        self._end_session()
 
-    def _hang_up(self) -> None:
-        self._deadline = self._clients.clock.seconds() + self._clients.policy.timeouts.close
+    def _hang_up(self, last: bytes) -> None:
+        """Say the last words; the connection ends when they are read, or at its deadline."""
         transport = cast(Any, self.transport)
+        if self._held:
+            transport.resumeProducing()  # TLS ends with a word from the other side
         if self._session is not None:
             transport.unregisterProducer()  # or the transport would wait for it to finish
+        transport.write(b"".join((*(self._backlog or ()), last)))
         transport.loseConnection()
+        self._stop()
+        self._deadline = self._clients.clock.seconds() + self._clients.policy.timeouts.close
+
+    def _cut_off(self) -> None:
+        self.log.info("{address} does not read: cut off", address=self.address)
+        self._abort()
+
+    def _abort(self) -> None:
+        self._stop()
+        cast(Any, self.transport).abortConnection()
+
+    def _stop(self) -> None:
+        """Neither read nor write from now on."""
+        self._held |= Hold.OVER
+        self._events = []
+        self._unparsed = b""
+        self._backlog = deque()
+
+    def _end_session(self) -> None:
+        if self._session is not None:
+            try:
+                self._session.host.end(self._session)
+            except Exception:
+                self.log.failure("the end of {jid} failed", jid=self._session.jid)
 
     # -- negotiation's side (negotiation.feature.Channel)
 
@@ -343,11 +400,11 @@ class ClientConnection(protocol.Protocol):
         """Change the stream's state."""
         self._stream.move(sign)
 
-    def start_tls(self) -> None:
-        """RFC 6120 §5.3.3, §5.4.3.3: nothing may have come behind the request; then the handshake."""
+    def start_tls(self, proceed: bytes) -> None:
+        """RFC 6120 §5.4.2.3, §5.4.3.3."""
         assert self._served is not None
-        self._restart()
-        self._deadline = self._clients.clock.seconds() + self._clients.policy.timeouts.handshake
+        self._renew(Sign.STARTTLS, proceed)
+        self._deadline = min(self._login_by, self._clients.clock.seconds() + self._clients.policy.timeouts.handshake)
         certificates = self._clients.certificates.for_domain(self._served.host.domain)
         cast(Any, self.transport).startTLS(certificates)
 
@@ -356,20 +413,22 @@ class ClientConnection(protocol.Protocol):
         handle = cast(Any, self.transport).getHandle()
         return channel_bindings(handle) if isinstance(handle, SSL.Connection) else ChannelBindings()
 
-    def identify(self, local: str, *, guest: bool = False) -> None:
+    def identify(self, local: str, success: bytes, *, guest: bool = False) -> None:
         """RFC 6120 §6.4.6: the user is known; a new stream begins, under the limits of the known."""
+        self._renew(Sign.AUTHENTICATED, success)
         self._local = local
         self._is_guest = guest
         self.have |= Have.IDENTITY
         self._clients.addresses.logged_in(self.address)
         self._deadline = self._clients.clock.seconds() + self._clients.policy.timeouts.bind
-        self._restart()
         self._framer.limits = self._clients.policy.after_login
 
-    def _restart(self) -> None:
-        """A new stream follows; what was pipelined behind the last request of the old one is a violation."""
-        if self._framer.unfinished or self._events or self._more:
+    def _renew(self, sign: Sign, last: bytes) -> None:
+        """End one stream with its last words; another follows. What was pipelined behind this one is a violation."""
+        if self._framer.unfinished or self._events or self._unparsed or self._more:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "data behind the end of a negotiation")
+        self._stream.move(sign)
+        self.send(last)
         self._framer.restart()
         self._header_sent = False
 
@@ -385,7 +444,7 @@ class ClientConnection(protocol.Protocol):
             address=self.address,
             security=self._tls_version(),
         )
-        if self._stream.phase is not Phase.NEGOTIATING:  # it has gone while the account was read
+        if Hold.OVER in self._held:  # it has gone while the account was read
             self._served.host.end(session)
             raise StanzaError(Condition.RECIPIENT_UNAVAILABLE)
         self._stream.move(Sign.BOUND)
@@ -404,21 +463,20 @@ class ClientConnection(protocol.Protocol):
 
     def sweep(self, now: float) -> None:
         """Look after time limits, once a second."""
-        timeouts, output = self._clients.policy.timeouts, self._clients.policy.output
         if self._deadline and now >= self._deadline:
             self._expire()
-        elif self._unread > 0 and now - self._stalled_at > output.stalled_seconds:
-            cast(Any, self.transport).abortConnection()
+        elif self._backlog and now - self._stalled_at > self._clients.policy.output.stalled_seconds:
+            self._cut_off()
         elif not self._framer.unfinished:
             self._framer.rest()
-        elif not self._unfinished_at:
+        elif self._held or not self._unfinished_at:
             self._unfinished_at = now
-        elif now - self._unfinished_at > timeouts.stanza and not self._held:
+        elif now - self._unfinished_at > self._clients.policy.timeouts.stanza:
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
 
     def _expire(self) -> None:
-        if self._stream.phase in {Phase.CLOSING, Phase.CLOSED, Phase.SECURING}:
-            cast(Any, self.transport).abortConnection()
+        if Hold.OVER in self._held or self._stream.phase is Phase.SECURING:
+            self._abort()
         else:
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+
+from vrxmpp.negotiation.throttle import network
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Addresses:
 
     def admit(self, address: str) -> bool:
         """Count a new connection, or refuse it."""
-        key = _network(address)
+        key = network(address)
         if (
             self._all[key] >= self._per_address
             or self._strangers[key] >= self._unauthenticated
@@ -87,11 +88,11 @@ class Addresses:
 
     def logged_in(self, address: str) -> None:
         """A connection is a stranger's no longer."""
-        _decrease(self._strangers, _network(address))
+        _decrease(self._strangers, network(address))
 
     def left(self, address: str, *, logged_in: bool) -> None:
         """A connection is gone."""
-        key = _network(address)
+        key = network(address)
         _decrease(self._all, key)
         if not logged_in:
             _decrease(self._strangers, key)
@@ -105,11 +106,3 @@ def _decrease(counter: Counter[str], key: str) -> None:
     counter[key] -= 1
     if counter[key] <= 0:
         del counter[key]
-
-
-def _network(address: str) -> str:
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address  # a Unix socket
-    return str(int(parsed) >> 64) if isinstance(parsed, IPv6Address) else address

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import idna
 from cryptography import x509
@@ -14,8 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from vrxmpp.negotiation.mechanism import ChannelBindings
@@ -106,6 +108,18 @@ class DomainCertificate:
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Make the TLS side of a connection."""
         return self._certificates._connection(self._domain)
+
+
+class DirectTls(TLSMemoryBIOFactory):
+    """Puts TLS in front of the connections that a factory makes (XEP-0368), where it makes one."""
+
+    def __init__(self, certificates: Certificates, factory: Factory, clock: IReactorTime) -> None:
+        super().__init__(cast(Any, certificates), False, cast(Any, factory), clock)  # interfaces mypy cannot see
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Make a connection, or none where the factory says so."""
+        connection = self.wrappedFactory.buildProtocol(addr)
+        return None if connection is None else self.protocol(self, connection)
 
 
 def channel_bindings(connection: SSL.Connection) -> ChannelBindings:

@@ -40,7 +40,6 @@ class Sign(Enum):
     FAILED = auto()
     AUTHENTICATED = auto()
     BOUND = auto()
-    STANZA = auto()
     CLOSE = auto()
     END = auto()
 
@@ -54,13 +53,11 @@ MOVES: dict[tuple[Phase, Sign], Phase] = {
     (Phase.AUTHENTICATING, Sign.FAILED): Phase.NEGOTIATING,
     (Phase.AUTHENTICATING, Sign.AUTHENTICATED): Phase.OPENING,
     (Phase.NEGOTIATING, Sign.BOUND): Phase.ESTABLISHED,
-    (Phase.ESTABLISHED, Sign.STANZA): Phase.ESTABLISHED,
     **{(phase, Sign.CLOSE): Phase.CLOSING for phase in Phase if phase not in (Phase.CLOSING, Phase.CLOSED)},
     **{(phase, Sign.END): Phase.CLOSED for phase in Phase if phase is not Phase.CLOSED},
 }
 
-# RFC 6120 §4.9.3.12: a stanza before the peer has authenticated and bound is not-authorized.
-_VIOLATIONS = {Sign.STANZA: StreamCondition.NOT_AUTHORIZED, Sign.HEADER: StreamCondition.BAD_FORMAT}
+_VIOLATIONS = {Sign.HEADER: StreamCondition.BAD_FORMAT}
 
 
 class Stream:
@@ -68,8 +65,8 @@ class Stream:
 
     __slots__ = ("phase",)
 
-    def __init__(self) -> None:
-        self.phase = Phase.OPENING
+    def __init__(self, phase: Phase = Phase.OPENING) -> None:
+        self.phase = phase
 
     def move(self, sign: Sign) -> None:
         """Follow the table; raise StreamError for what it does not know."""

@@ -1,0 +1,37 @@
+"""A server for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.streams import House
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("certificates")
+
+
+@pytest.fixture
+def build(certificates: Path) -> Iterator[Callable[..., House]]:
+    """Build servers as the test wants them."""
+    houses: list[House] = []
+
+    def build(**settings: object) -> House:
+        house = House(certificates, **settings)  # type: ignore[arg-type]
+        house.add("romeo", "juliet")
+        houses.append(house)
+        return house
+
+    yield build
+    for house in houses:
+        house.close()
+
+
+@pytest.fixture
+def house(build: Callable[..., House]) -> House:
+    """One where TLS is optional."""
+    return build()
