@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.world import Client, World
+from tests.world import Client, World, run
 from vrxmpp.modules.vcard import VCardTemp
 
 CARD = "<vCard xmlns='vcard-temp'><FN>Bob &amp; Co</FN></vCard>"
@@ -74,6 +74,14 @@ def test_nobody_else_may_write_it(world: World) -> None:
     alice = world.login("alice")
     assert "type='error'" in put(alice, CARD, "bob@example.net")
     assert "<service-unavailable" in ask(alice, "bob@example.net")
+
+
+@pytest.mark.parametrize("to", ["", "guest@example.net"])
+def test_a_guest_has_no_card(world: World, to: str) -> None:
+    """XEP-0175 §4: nothing is stored of them, in whatever way they ask for it."""
+    guest = Client()
+    guest.session = run(world.host.bind("guest", "", guest, guest=True))
+    assert "<not-allowed" in put(guest, CARD, to)
 
 
 def test_a_card_that_is_too_big(world: World) -> None:

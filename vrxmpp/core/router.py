@@ -127,7 +127,7 @@ class Router:
         if kind == "iq":
             _check_iq(stanza)
         if account.is_guest:
-            self._restrain_guest(stanza)
+            self._restrain_guest(stanza, account)
         steps = host.leaving[kind]
         if steps:
             walk = Walk(stanza, host, account, session)
@@ -148,10 +148,11 @@ class Router:
             stanza.to = account.jid
         return self._arrive(stanza, session)
 
-    def _restrain_guest(self, stanza: Stanza) -> None:
+    def _restrain_guest(self, stanza: Stanza, account: Account) -> None:
         """XEP-0175 §4: a guest stores nothing, subscribes to nobody, and stays in the house."""
         to = stanza.to
-        stores = stanza.kind == "iq" and stanza.type == "set" and to is None and stanza.payloads != (_SESSION_REQUEST,)
+        to_self = stanza.kind == "iq" and stanza.type == "set" and to in (None, account.jid)
+        stores = to_self and stanza.payloads != (_SESSION_REQUEST,)
         subscribes = stanza.kind == "presence" and stanza.type in _SUBSCRIPTION_TYPES
         if stores or subscribes or (to is not None and to.domain not in self.hosts):
             raise StanzaError(Condition.NOT_ALLOWED)
