@@ -186,6 +186,13 @@ def test_a_prefix_of_the_header_is_declared_where_it_is_used() -> None:
     assert read_stanza("<message><y/></message>", RICH).extra == b""
 
 
+def test_a_prefix_of_one_stanza_is_not_the_next_ones() -> None:
+    _, one, two = feed(PLAIN + "<message xmlns:y='urn:y'/><message/>")
+    assert isinstance(one, Stanza)
+    assert isinstance(two, Stanza)
+    assert (one.extra, two.extra) == (b" xmlns:y='urn:y'", b"")
+
+
 def test_a_prefix_that_the_stanza_declares_itself_is_left_alone() -> None:
     assert read_stanza("<message xmlns:x='urn:other'><x:y/></message>", RICH).raw == (
         b"<message xmlns:x='urn:other'><x:y/></message>"
@@ -205,6 +212,7 @@ def test_a_prefix_that_the_stanza_declares_itself_is_left_alone() -> None:
         ("<message x:to='1' to='a@b'/>", "<message to='a@b' xmlns:x='urn:x' x:to='1'/>"),
         ("<message xmlns:y='urn:&apos;&lt;' y:a=''/>", "<message xmlns:y='urn:&apos;&lt;' y:a=''/>"),
         ("<message xmlns:x='urn:z' x:a='1'/>", "<message xmlns:x='urn:z' x:a='1'/>"),
+        ("<message xmlns:y='urn:>'><y:b/></message>", "<message xmlns:y='urn:&gt;'><y:b/></message>"),
         ("<message a='a&#10;b&#9;c&#13;d\te\r\nf'/>", "<message a='a&#10;b&#9;c&#13;d e f'/>"),
         (
             "<message a='&quot;&apos;&lt;&gt;&amp;' b=\"'>\"/>",

@@ -432,6 +432,21 @@ def test_resting_accounts_leave_the_memory(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(world.host.awake) == {"romeo", "juliet", "c"}
 
 
+def test_an_account_that_is_being_changed_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrxmpp.core.host._RESTING", 1)
+    world, _, _ = meet()
+    world.add("a", "b")
+    account = run(world.host.wake("a"))
+    assert account is not None
+
+    async def change() -> None:
+        async with account.lock:
+            await world.host.wake("b")
+
+    run(change())
+    assert world.host.awake["a"] is account
+
+
 # --- Guests
 
 
