@@ -27,7 +27,7 @@ from vrxmpp.config import Config
 from vrxmpp.core.router import Router
 from vrxmpp.negotiation.scram import derive_keys
 from vrxmpp.negotiation.throttle import Throttle
-from vrxmpp.net.c2s import ClientFactory, Clients
+from vrxmpp.net.clients import ClientFactory, Clients
 from vrxmpp.net.tls import CertificateFiles, Certificates, DirectTls, make_self_signed
 from vrxmpp.service import _addresses, _policy
 from vrxmpp.store import open_stores

@@ -37,7 +37,7 @@ from vrxmpp.negotiation.sasl import Authenticator
 from vrxmpp.negotiation.scram import derive_keys
 from vrxmpp.negotiation.starttls import StartTls
 from vrxmpp.negotiation.throttle import Throttle
-from vrxmpp.net.c2s import Served
+from vrxmpp.net.clients import Served
 from vrxmpp.store import Stores, open_stores
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import ScramKeys

@@ -28,7 +28,7 @@ from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.jid import Jid
 from vrxmpp.negotiation.throttle import Throttle
-from vrxmpp.net.c2s import ClientFactory, ClientPolicy, Clients
+from vrxmpp.net.clients import ClientFactory, ClientPolicy, Clients
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
 from vrxmpp.net.tls import CertificateError, CertificateFiles, Certificates, DirectTls, make_self_signed
@@ -177,8 +177,10 @@ class Server(Service):
             _log.error("nothing is changed: {reason}", reason=str(error))
             return
         self._clients.policy = _policy(config)
+        # The listeners stay as they are, and so does what they ask of a log-in.
+        fitting = config.model_copy(update={"c2s": self._config.c2s})
         for host in self._served(config):
-            self._clients.domains[host.domain] = assemble(config, host, self._foundations)
+            self._clients.domains[host.domain] = assemble(fitting, host, self._foundations)
         _log.info("configuration and certificates are loaded again")
         old, new = _lasting(self._config), _lasting(config)
         if changed := [table for table in old if old[table] != new[table]]:
@@ -269,8 +271,11 @@ def _relax_collector() -> None:
 def _secret(path: Path) -> bytes:
     """Return the server's secret, made on the first start."""
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_bytes(token_bytes(32))
+        new = path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600)
+        new.write_bytes(token_bytes(32))
+        new.rename(path)  # whole or not at all
     return path.read_bytes()
 
 
@@ -287,7 +292,9 @@ def _lasting(config: Config) -> dict[str, object]:
 
 def _address(port: Any) -> str:
     address = port.getHost()
-    return f"{address.host}:{address.port}" if hasattr(address, "port") else str(getattr(address, "name", address))
+    if not hasattr(address, "port"):
+        return str(getattr(address, "name", address))
+    return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
 
 
 def _policy(config: Config) -> ClientPolicy:

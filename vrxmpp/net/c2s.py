@@ -8,50 +8,42 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntFlag, auto
 from secrets import token_hex
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from OpenSSL import SSL
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
 from twisted.internet.protocol import connectionDone
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vrxmpp import ns
-from vrxmpp.core.host import Host
 from vrxmpp.core.session import Session
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.jid import InvalidJid, Jid
-from vrxmpp.negotiation.feature import Feature, Have
+from vrxmpp.negotiation.feature import Have
 from vrxmpp.negotiation.mechanism import ChannelBindings
 from vrxmpp.negotiation.negotiator import Negotiator
-from vrxmpp.net.limits import Addresses, Bucket, Output, Rate, Timeouts
-from vrxmpp.net.tls import Certificates, channel_bindings
+from vrxmpp.net.limits import Bucket
+from vrxmpp.net.tls import channel_bindings
 from vrxmpp.stanza import Stanza
 from vrxmpp.waiting import Waiting
 from vrxmpp.wire import writer
 from vrxmpp.wire.events import End, Event, Header, Malformed, Nonza
-from vrxmpp.wire.framer import Framer, FramerLimits
+from vrxmpp.wire.framer import Framer
 from vrxmpp.wire.stream import Phase, Sign, Stream
+
+if TYPE_CHECKING:
+    from vrxmpp.net.clients import Clients, Served
 
 _PIECE = 8192  # bytes of one client before others have their turn
 _VERSION = re.compile(r"0*[1-9][0-9]*\.[0-9]+")  # RFC 6120 §4.7.5: 1.0 or above
 _LANG_LENGTH = 35  # of a language tag (RFC 5646 §4.4.1); it is repeated on each stanza
 _STREAM_ERROR = ns.qname(ns.STREAM, "error")
-
-
-class Timer(Protocol):
-    """The part of a reactor that tells the time, in seconds, and calls later."""
-
-    def seconds(self) -> float: ...
-    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> object: ...
 
 
 class Hold(IntFlag):
@@ -63,25 +55,6 @@ class Hold(IntFlag):
     OUTPUT = auto()  # it does not read
     TURN = auto()  # it is somebody else's turn
     OVER = auto()  # the stream has ended: nothing more is read from it, or written to it
-
-
-@dataclass(frozen=True, slots=True)
-class ClientPolicy:
-    """What holds for every client's connection."""
-
-    before_login: FramerLimits
-    after_login: FramerLimits
-    timeouts: Timeouts
-    rate: Rate
-    output: Output
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A domain as the connections see it: its host, and the features of a new stream."""
-
-    host: Host
-    features: Callable[[], list[Feature]]
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -479,77 +452,3 @@ class ClientConnection(protocol.Protocol):
             self._abort()
         else:
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
-
-
-class Clients:
-    """All clients' connections, and what they have in common."""
-
-    def __init__(
-        self,
-        domains: dict[str, Served],
-        policy: ClientPolicy,
-        certificates: Certificates,
-        addresses: Addresses,
-        clock: Timer,
-    ) -> None:
-        self.domains = domains
-        self.policy = policy
-        self.certificates = certificates
-        self.addresses = addresses
-        self.clock = clock
-        self.connections: set[ClientConnection] = set()
-        self._all_gone: Deferred[None] | None = None
-        self._sweeper = LoopingCall(self.sweep)
-        self._sweeper.clock = cast(Any, clock)
-
-    def start(self) -> None:
-        """Begin to look after time limits."""
-        self._sweeper.start(1.0, now=False)
-
-    async def stop(self) -> None:
-        """End every stream, the server goes down (RFC 6120 §4.9.3.22); return when all connections are gone."""
-        for connection in list(self.connections):
-            connection.close(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
-        if self.connections:
-            self._all_gone = Deferred()
-            await self._all_gone  # the sweep cuts off who takes too long
-        if self._sweeper.running:
-            self._sweeper.stop()
-
-    def left(self, connection: ClientConnection) -> None:
-        """A connection is gone."""
-        self.connections.discard(connection)
-        if self._all_gone is not None and not self.connections:
-            gone, self._all_gone = self._all_gone, None
-            gone.callback(None)
-
-    def sweep(self) -> None:
-        """Do what is due each second."""
-        self.addresses.next_second()
-        now = self.clock.seconds()
-        for connection in list(self.connections):
-            connection.sweep(now)
-
-    def served(self, domain: str) -> Served | None:
-        """Return the domain a stream header names, if it is ours."""
-        try:
-            return self.domains.get(Jid.parse(domain).text)
-        except InvalidJid:
-            return None
-
-
-class ClientFactory(protocol.Factory):
-    """Makes connections for one kind of listener."""
-
-    noisy = False
-
-    def __init__(self, clients: Clients, *, direct_tls: bool) -> None:
-        self._clients = clients
-        self._direct_tls = direct_tls
-
-    def buildProtocol(self, addr: Any) -> ClientConnection | None:
-        """Admit a connection, or close it at once where its address has too many."""
-        address = getattr(addr, "host", "unix")
-        if not self._clients.addresses.admit(address):
-            return None
-        return ClientConnection(self._clients, address, direct_tls=self._direct_tls)
