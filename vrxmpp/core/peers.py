@@ -44,11 +44,11 @@ class Outlet(Protocol):
 class Presences(Protocol):
     """Whom a user's presence is shown to (RFC 6121 §4). A contact without a resource or a localpart stands for all."""
 
-    def withdraw(self, account: Account, contact: Jid) -> None:
-        """Let the contact see the user go offline, if they saw them online; to be asked while the roster says so."""
+    def withdraw(self, account: Account, *contacts: Jid) -> None:
+        """Let the contacts see the user go offline, if they saw them online; to be asked while they are entitled to."""
 
-    def renew(self, account: Account, contact: Jid) -> None:
-        """Let the contact see the user's presence again, if they are entitled to."""
+    def renew(self, account: Account, *contacts: Jid) -> None:
+        """Let the contacts see the user's presence again, if they are entitled to."""
 
 
 class Contacts(Protocol):

@@ -145,7 +145,7 @@ class Router:
             # RFC 6120 §10.3: without 'to', a message or an IQ is for the sender's own account.
             if kind == "iq":
                 return self._iq_to_account(stanza, host, account, session)
-            stanza.to = account.jid
+            stanza = stanza.with_to(account.jid)
         return self._arrive(stanza, session)
 
     def _restrain_guest(self, stanza: Stanza, account: Account) -> None:

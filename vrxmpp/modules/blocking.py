@@ -9,6 +9,7 @@ from vrxmpp import dom, ns, xml
 from vrxmpp.core.account import Account
 from vrxmpp.core.module import At, Module, Request, Xep, iq, stage
 from vrxmpp.core.peers import Presences
+from vrxmpp.core.session import Session
 from vrxmpp.core.stages import Side, Stage, Walk
 from vrxmpp.dom import Element
 from vrxmpp.errors import Condition, StanzaError
@@ -29,6 +30,7 @@ class Blocking(Module):
         self._blocklists = blocklists
         self._presences = presences
         self._limit = limit
+        self._listening: set[Session] = set()  # those that have asked for the list
         self._push_ids = count(1)
 
     # -- both ways of every stanza
@@ -61,7 +63,7 @@ class Blocking(Module):
         """§3.2: who has asked for the list hears of its changes."""
         assert request.account is not None
         assert request.session is not None
-        request.session.hears_blocklist = True
+        self._listening.add(request.session)
         return _write("blocklist", request.account.blocked.values())
 
     @iq("set", ns.BLOCKING, "block", at=At.ACCOUNT)
@@ -75,9 +77,8 @@ class Blocking(Module):
             if len(account.blocked) + len(new) > self._limit:
                 raise StanzaError(Condition.POLICY_VIOLATION, f"a blocklist has at most {self._limit} addresses")
             await self._blocklists.add(account.id, new)
-            for jid in new:
-                self._presences.withdraw(account, jid)
-                account.blocked[jid.text] = jid
+            self._presences.withdraw(account, *new)
+            account.blocked |= {jid.text: jid for jid in new}
             self._push(account, _write("block", jids))
 
     @iq("set", ns.BLOCKING, "unblock", at=At.ACCOUNT)
@@ -92,14 +93,17 @@ class Blocking(Module):
             freed = {jid.text: jid for jid in jids or account.blocked.values() if jid.text in account.blocked}
             for text in freed:
                 del account.blocked[text]
-            for jid in freed.values():
-                self._presences.renew(account, jid)
+            self._presences.renew(account, *freed.values())
             self._push(account, _write("unblock", jids))
+
+    def session_ended(self, session: Session) -> None:
+        """It listens no more."""
+        self._listening.discard(session)
 
     def _push(self, account: Account, change: bytes) -> None:
         """§3.3 to §3.5: a change is shown to all sessions that know the list."""
         for session in account.sessions.values():
-            if session.hears_blocklist:
+            if session in self._listening:
                 push_id = f"block{next(self._push_ids)}"
                 session.deliver(Stanza("iq", to=session.jid, type="set", id=push_id, inner=change))
 

@@ -7,6 +7,7 @@ probes. A session's ``directed`` are those who saw its presence without being su
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Set
 
 from vrxmpp import dom, ns
 from vrxmpp.core.account import Account
@@ -211,15 +212,15 @@ class Presence(Module):
 
     # -- what other modules ask for (core.peers.Presences)
 
-    def withdraw(self, account: Account, contact: Jid) -> None:
-        """Let the contact see the user go offline, if they saw them online."""
+    def withdraw(self, account: Account, *contacts: Jid) -> None:
+        """Let the contacts see the user go offline, if they saw them online."""
         router = self.host.router
+        covered = {contact.text for contact in contacts}
+        watchers = {jid.text: jid for jid in _watchers(account, contacts)}
         for session in account.sessions.values():
-            targets: dict[str, Jid] = {}
-            if session.presence is not None:
-                targets = {jid.text: jid for jid in _watchers(account, contact)}
+            targets = dict(watchers) if session.presence is not None else {}
             directed = session.directed or {}
-            for jid in [each for each in directed.values() if _covers(contact, each)]:
+            for jid in [each for each in directed.values() if _is_under(each, covered)]:
                 del directed[jid.text]
                 if jid.bare.text not in targets:
                     targets[jid.text] = jid
@@ -227,9 +228,9 @@ class Presence(Module):
             for jid in targets.values():
                 router.send(gone.with_to(jid))
 
-    def renew(self, account: Account, contact: Jid) -> None:
-        """Let the contact see the user's presence again, if they are entitled to."""
-        watchers = _watchers(account, contact)
+    def renew(self, account: Account, *contacts: Jid) -> None:
+        """Let the contacts see the user's presence again, if they are entitled to."""
+        watchers = _watchers(account, contacts)
         for session in account.present:
             if session.presence is not None:
                 for jid in watchers:
@@ -272,12 +273,14 @@ def _absence(account: Account, id: str) -> Stanza:
     return absence.with_payload(ns.qname(ns.DELAY, "delay"), delay.encode())
 
 
-def _covers(contact: Jid, jid: Jid) -> bool:
-    return contact.text in (jid.text, jid.bare.text, jid.domain)
+def _is_under(jid: Jid, contacts: Set[str]) -> bool:
+    """Tell whether one of the addresses is this one, or stands for it."""
+    return not contacts.isdisjoint((jid.text, jid.bare.text, jid.domain))
 
 
-def _watchers(account: Account, contact: Jid) -> list[Jid]:
-    """Return the addresses under ``contact`` that the user's presence goes to by subscription."""
-    if contact.resource and account.is_seen_by(contact):
-        return [contact]
-    return [jid for item in account.roster.values() if _covers(contact, jid := item.jid) and account.is_seen_by(jid)]
+def _watchers(account: Account, contacts: Iterable[Jid]) -> list[Jid]:
+    """Return the addresses under ``contacts`` that the user's presence goes to by subscription."""
+    covered = {contact.text for contact in contacts}
+    under = [jid for item in account.roster.values() if _is_under(jid := item.jid, covered) and account.is_seen_by(jid)]
+    single = [c for c in contacts if c.resource and not _is_under(c.bare, covered) and account.is_seen_by(c)]
+    return under + single

@@ -16,7 +16,6 @@ from vrxmpp.stanza import Stanza
 from vrxmpp.store.interfaces import RosterItem, Rosters, Subscription
 
 _NAME_LENGTH = 256  # characters, of names and of groups
-_GROUPS = 32  # of one item
 _SEEING = (Subscription.FROM, Subscription.BOTH)
 _SEEN = (Subscription.TO, Subscription.BOTH)
 
@@ -25,15 +24,17 @@ class Roster(Module):
     """Roster get, set and push, with versions; ``core.peers.Contacts`` for other modules.
 
     ``limit`` is how many contacts one account may list, and how many requests of others may wait for it.
+    ``groups`` is how many groups one contact may be in.
     """
 
     implements = (Rfc(6121, "2"),)
     features = (ns.ROSTER,)
 
-    def __init__(self, rosters: Rosters, presences: Presences, limit: int) -> None:
+    def __init__(self, rosters: Rosters, presences: Presences, limit: int, groups: int = 20) -> None:
         self._rosters = rosters
         self._presences = presences
         self._limit = limit
+        self._groups = groups
 
     def stream_feature(self) -> bytes:
         """§2.6.1."""
@@ -64,7 +65,7 @@ class Roster(Module):
         if item.attributes.get("subscription") == "remove":
             await self._remove(account, jid)
             return
-        name, groups = _name(item), _groups(item)
+        name, groups = _name(item), _groups(item, self._groups)
         async with account.lock:
             old = account.roster.get(jid.text) or RosterItem(jid)
             new = replace(old, name=name, groups=groups, listed=True)
@@ -185,7 +186,7 @@ def _name(item: dom.Element) -> str:
     return name
 
 
-def _groups(item: dom.Element) -> tuple[str, ...]:
+def _groups(item: dom.Element, limit: int) -> tuple[str, ...]:
     """Return the groups; what is wrong with them is answered as §2.3.3 says."""
     children = dom.children(item)
     groups = tuple(dom.text(child) for child in children if (child.uri, child.name) == (ns.ROSTER, "group"))
@@ -193,6 +194,6 @@ def _groups(item: dom.Element) -> tuple[str, ...]:
         raise StanzaError(Condition.NOT_ACCEPTABLE, "a group's name is empty or too long")
     if len(set(groups)) < len(groups):
         raise StanzaError(Condition.BAD_REQUEST, "the same group twice")
-    if len(groups) > _GROUPS:
+    if len(groups) > limit:
         raise StanzaError(Condition.NOT_ACCEPTABLE, "too many groups")
     return groups

@@ -1,6 +1,6 @@
 """The tables, and what is in them.
 
-One file, ``vrxmpp.db`` by default, holds every domain of the process; beside it SQLite keeps ``-wal`` (the newest
+One file, ``vrxmpp.sqlite`` by default, holds every domain of the process; beside it SQLite keeps ``-wal`` (the newest
 commits) and ``-shm`` while the database is open::
 
     accounts ─┬─ id            never given out twice, so that a late write cannot reach an account's successor
