@@ -110,7 +110,7 @@ def _modules(
         return await foundations.run_in_thread(partial(derive_keys, password, iterations))
 
     presence = Presence(limits.directed_presence)
-    roster = Roster(stores.rosters, presence, limits.roster_items)
+    roster = Roster(stores.rosters, presence, limits.roster_items, limits.groups_per_item)
     return [
         Announcements(frozenset(admin.text for admin in domain.admins)),
         Blocking(stores.blocklists, presence, limits.blocked),
