@@ -37,7 +37,8 @@ def table(results: Sequence[Result], servers: Sequence[str]) -> str:
     for scenario, figure, title in FIGURES:
         values = {server: _values(results, server, scenario, figure) for server in servers}
         if any(values.values()):
-            cells = [_cell(values[server], values.get(base, []) if server != base else []) for server in servers]
+            compared = values.get(base, []) if not figure.endswith("_percent") else []
+            cells = [_cell(values[server], compared if server != base else []) for server in servers]
             lines.append("".join([title.ljust(32), *(cell.rjust(24) for cell in cells)]))
     failed = [f"FAILED: {one['server']}, {one['scenario']}: {_reason(one)}" for one in results if not one["ok"]]
     return "\n".join([*lines, *failed])
