@@ -76,6 +76,8 @@ def _check_state(config: Config) -> None:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         give_up(f"{state}: another server is running in this state directory")
+    except (FileExistsError, NotADirectoryError):
+        give_up(f"{state}: is not a directory")
     except OSError as error:
         give_up(f"{state}: {error.strerror}")
     if not os.access(state, os.W_OK | os.X_OK, effective_ids=True):
