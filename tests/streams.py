@@ -85,9 +85,9 @@ def show(element: Element, outer: str = ns.CLIENT) -> str:
     return f"<{name}{written}>{inner}</{name}>" if inner else f"<{name}{written}/>"
 
 
-def stream_header(to: str = DOMAIN, **attributes: str) -> str:
+def stream_header(to: str = DOMAIN, sender: str = "", **attributes: str) -> str:
     """Return what a client begins a stream with; ``version=''`` leaves the version out."""
-    values = {"to": to, "version": "1.0"} | {key.replace("_", ":"): value for key, value in attributes.items()}
+    values = {"to": to, "from": sender, "version": "1.0"} | {key.replace("_", ":"): value for key, value in attributes.items()}
     written = "".join(f" {key}='{value}'" for key, value in values.items() if value)
     return f"<?xml version='1.0'?><stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}'{written}>"
 
