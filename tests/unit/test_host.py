@@ -9,8 +9,9 @@ from twisted.logger import ILogObserver, Logger, eventAsText
 
 from tests.world import Client, World, run
 from vrxmpp.core.host import Host
-from vrxmpp.core.module import Module
+from vrxmpp.core.module import Module, stage
 from vrxmpp.core.session import Session
+from vrxmpp.core.stages import Side, Stage, Walk
 from vrxmpp.errors import Condition, StanzaError, StreamCondition
 
 MESSAGE = "<message to='juliet@example.net/here' type='chat' id='1'><body>hi</body></message>"
@@ -191,3 +192,14 @@ def test_a_guest_can_be_put_out() -> None:
     world.host.forget("guest", StreamCondition.NOT_AUTHORIZED)
     assert guest.closed is not None
     assert "guest" not in world.host.awake
+
+
+def test_a_step_that_could_wait_stops_the_start() -> None:
+    """Its coroutine would be taken for the end of every walk."""
+
+    class Waits(Module):
+        @stage(Stage.SCREEN, Side.SENDER, "message")
+        async def screen(self, walk: Walk) -> None: ...
+
+    with pytest.raises(ValueError, match="a step cannot wait"):
+        World(Waits())

@@ -299,6 +299,22 @@ def test_a_new_message_does_not_overtake(slow: tuple[World, SlowOffline], to: st
 
 
 @pytest.mark.parametrize("when", range(5))
+def test_a_message_for_one_resource_goes_to_no_other(slow: tuple[World, SlowOffline], when: int) -> None:
+    """RFC 6121 §8.5.3.1, at any moment of the delivery."""
+    world, store = slow
+    alice, one, two = world.login("alice"), world.login("bob", "one"), world.login("bob", "two")
+    start(two, "<presence/>")
+    start(one, "<presence/>")
+    for _ in range(when):
+        if store.calls:
+            store.let_go()
+    start(alice, message("3", "bob@example.net/two"))
+    while store.calls:
+        store.let_go()
+    assert (bodies(one), bodies(two)) == ([], ["1", "2", "3"])
+
+
+@pytest.mark.parametrize("when", range(5))
 def test_a_message_at_any_moment_comes_once_and_in_order(slow: tuple[World, SlowOffline], when: int) -> None:
     """A message is sent after any number of steps of the delivery."""
     world, store = slow

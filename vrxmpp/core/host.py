@@ -84,6 +84,8 @@ class Host:
                     case PresenceClaim():
                         _put(self.presence, (claim.side, claim.type), function)
                     case StageClaim():
+                        if inspect.iscoroutinefunction(function):
+                            raise ValueError(f"a step cannot wait: {function.__qualname__}")
                         self._steps.append((claim, function))
                     case AbsentClaim():
                         if self.keep is not None:

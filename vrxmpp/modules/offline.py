@@ -62,7 +62,8 @@ class OfflineMessages(Module):
         async with account.lock:
             if account.available and account.catching_up is None:
                 # A session has come, and has got all that waited, while this message waited for the lock.
-                for session in account.most_available:
+                named = account.sessions.get(stanza.to.resource) if stanza.to is not None else None
+                for session in account.most_available if named is None else (named,):
                     session.deliver(stanza)
                 return
             delay = (

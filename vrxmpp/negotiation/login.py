@@ -106,6 +106,8 @@ class Login:
         self._exchange = None
         if failure.condition not in {SaslCondition.ABORTED, SaslCondition.TEMPORARY_AUTH_FAILURE}:
             account = f"{claimed}@{self._domain}" if claimed else ""
+            # Not the name: people type a password there by mistake.
+            self.log.info("a log-in from {address} failed: {why}", address=channel.address, why=failure.condition)
             await channel.pause(self._throttle.delay_after_failure(channel.address, account))
         channel.move(Sign.FAILED)
         text = f"<text xml:lang='en'>{xml.text(failure.text)}</text>" if failure.text else ""
