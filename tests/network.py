@@ -140,6 +140,9 @@ class Pipe(Protocol):
         """Return what has come since it was last asked."""
         ...
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+
     def close(self) -> None: ...
 
 
@@ -166,6 +169,9 @@ class MemoryPipe:
         received = bytes(self.wire.received)
         self.wire.received.clear()
         return received
+
+    def wait(self, seconds: float) -> None:
+        self.loop.wait(seconds)
 
     def close(self) -> None:
         self.wire.incoming.append(None)
@@ -218,8 +224,13 @@ class TlsPipe:
         self.tls.sendall(data)
         self._flush()
 
+    def wait(self, seconds: float) -> None:
+        self.pipe.wait(seconds)
+
     def read(self) -> bytes:
         data = self.pipe.read()
+        if not self.is_secure:
+            return b""  # an alert, or nothing
         if data:
             self.tls.bio_write(data)
         read = b""

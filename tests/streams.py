@@ -137,6 +137,16 @@ class Client:
         [element] = self.elements()
         return element
 
+    def answer(self) -> Element:
+        """Return the one element that comes within some seconds: failures are told late."""
+        for _ in range(40):
+            heard = self.elements()
+            if heard:
+                [element] = heard
+                return element
+            self.pipe.wait(0.25)
+        raise AssertionError("no answer")
+
     @property
     def is_gone(self) -> bool:
         self._heard += self.reader.feed(self.pipe.read())
@@ -179,10 +189,10 @@ class Client:
         gs2 = f"p={binding},," if binding else "n,,"
         scram = Scram(mechanism, name, password, gs2, self.binding(binding) if binding else b"")
         self.send(f"<auth xmlns='{ns.SASL}' mechanism='{mechanism}'>{encode(scram.first())}</auth>")
-        answer = self.element()
+        answer = self.answer()
         if answer.tag == f"{{{ns.SASL}}}challenge":
             self.send(f"<response xmlns='{ns.SASL}'>{encode(scram.final(decode(answer)))}</response>")
-            answer = self.element()
+            answer = self.answer()
         if answer.tag == f"{{{ns.SASL}}}success":
             scram.verify(decode(answer))
         return answer
@@ -314,6 +324,7 @@ class House:
         **tables: object,
     ) -> None:
         """``host`` adds to the table of each domain; ``tables`` are others of the configuration."""
+        self.directory = directory
         self.loop = Loop()
         clock = clock or self.loop
         listener = ["tcp:0:interface=127.0.0.1"]
