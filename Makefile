@@ -3,30 +3,38 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+# "compat" puts this directory itself on the path, so that twistd finds twisted/plugins here.
+INSTALL := $(BIN)/pip install --quiet --config-settings editable_mode=compat --editable
 
-run: $(READY) vrxmpp.toml
-	@echo "Starting vrxmpp; stop it with Ctrl-C. In another terminal: $(BIN)/vrxmpp user add alice@localhost"
+run: $(VENV)/.run vrxmpp.toml
+	@echo "Starting vrxmpp; Ctrl-C stops it."
 	@$(BIN)/twistd -n --pidfile= vrxmpp --config vrxmpp.toml
 
-test: $(READY) lint
+test: lint
 	$(BIN)/pytest
 
-lint: $(READY)
+lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)
+bench: $(VENV)/.test
 	$(BIN)/python -m bench $(BENCH)
 
 vrxmpp.toml:
 	cp vrxmpp/config/example.toml $@
 
-# "compat" puts this directory itself on the path, so that twistd finds twisted/plugins here.
-$(READY): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable '.[test]'
-	touch $@
+$(VENV)/.run: pyproject.toml | $(BIN)/pip
+	@echo "Installing into $(VENV); this takes a minute."
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/pip
+	@echo "Installing into $(VENV), with the tools for tests; this takes a minute or two."
+	@$(INSTALL) '.[test]'
+	@touch $@ $(VENV)/.run
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
 
 .PHONY: run test lint bench
