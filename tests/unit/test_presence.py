@@ -157,9 +157,10 @@ def test_a_contact_who_does_not_know_of_the_subscription_ends_it() -> None:
 def test_nobody_wakes_for_presence() -> None:
     """§8.5.2.2.2; an account that sleeps has nobody to show it to."""
     world = pair(BOTH, BOTH)
-    alice = come(world, "alice")
-    alice.says("<presence to='bob@example.net/desk'/><presence type='unavailable'/>")
+    alice = world.login("alice")
+    alice.says("<presence/><presence to='bob@example.net/desk'/><presence type='unavailable'/>")
     assert list(world.host.awake) == ["alice"]
+    assert len(alice.hears()) == 2
 
 
 @pytest.mark.parametrize(
@@ -428,6 +429,16 @@ def test_directed_presence_without_a_broadcast_ends_with_the_session() -> None:
     assert bob.hears() == [f"<presence to='bob@example.net/here' from='{HERE}' type='unavailable'/>"]
 
 
+def test_directed_presence_that_is_answered_is_not_ended() -> None:
+    world = make("alice", "carol")
+    alice, carol = come(world, "alice"), come(world, "carol")
+    alice.says("<presence to='carol@example.net/here'/>")
+    carol.says("<presence to='alice@example.net/here'/>")
+    carol.hears()
+    alice.leaves()
+    assert len(carol.hears()) == 1
+
+
 def test_directed_presence_that_ends_is_the_end_for_one_only() -> None:
     """§4.6.3 rule 1: the presence session goes on for everybody else, and for later broadcasts."""
     world = pair(BOTH, BOTH)
@@ -604,6 +615,7 @@ def test_presence_is_withdrawn_and_renewed(contact: str, told: str | None) -> No
     """XEP-0191 §3.3, §3.4, with the patterns of §5."""
     world = pair(BOTH, BOTH)
     alice, bob = come(world, "alice"), come(world, "bob")
+    world.login("alice", "connected")
     alice.says("<presence><show>away</show></presence>")
     quiet(alice, bob)
     presences(world).withdraw(alice.session.account, Jid.parse(contact))
@@ -662,6 +674,21 @@ def test_a_broadcast_writes_a_presence_once_and_parses_nothing(monkeypatch: pyte
 
     monkeypatch.setattr(Stanza, "_write_tail", count)
     monkeypatch.setattr(Stanza, "element", None)
-    alice.says("<presence><show>away</show></presence>")
+    alice.says("<presence><show>away</show><priority>5</priority></presence>")
     assert [len(client.hears()) for client in clients] == [1] * 20
     assert len(written) == 1
+
+
+def test_a_broadcast_builds_nothing_for_contacts_who_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = pair(BOTH, BOTH)
+    give(world, "alice", RosterItem(Jid.parse("carol@example.net"), subscription=FROM))
+    world.login("bob")
+    alice, copies, copy = come(world, "alice"), [], Stanza._copy
+
+    def count(stanza: Stanza) -> Stanza:
+        copies.append(stanza)
+        return copy(stanza)
+
+    monkeypatch.setattr(Stanza, "_copy", count)
+    alice.says("<presence/>")
+    assert len(copies) == 1

@@ -154,9 +154,7 @@ class Presence(Module):
         self._send(account.jid, contact, "probe")
 
     def _remember(self, session: Session, to: Jid) -> None:
-        """§4.6.3: an entity that will not see the session go by itself is remembered."""
-        if session.presence is not None and session.account.is_seen_by(to):
-            return
+        """§4.6.3: who saw the session in this way is remembered until its end."""
         if session.directed is None:
             session.directed = {}
         if to.text not in session.directed and len(session.directed) >= self._directed:
@@ -171,13 +169,14 @@ class Presence(Module):
         stanza, account = walk.stanza, walk.account
         to, sender = stanza.to, stanza.sender
         assert to is not None
+        assert sender is not None
         sessions = account.present
         if to.resource:
             named = account.sessions.get(to.resource)
             sessions = () if named is None else (named,)
         for each in sessions:
             each.deliver(stanza)
-        if stanza.type == "unavailable" and sender is not None:
+        if stanza.type == "unavailable":
             for each in sessions if to.resource else account.sessions.values():
                 if each.directed:
                     each.directed.pop(sender.text, None)  # §4.6.1
@@ -188,8 +187,7 @@ class Presence(Module):
         stanza, account = walk.stanza, walk.account
         to, sender = stanza.to, stanza.sender
         assert to is not None
-        if sender is None:
-            return
+        assert sender is not None
         session = account.sessions.get(to.resource)
         if not account.is_seen_by(sender):
             directed = session.directed if session is not None else None

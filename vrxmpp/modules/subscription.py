@@ -81,7 +81,8 @@ class Subscriptions(Module):
         """§3.1.3, §3.1.6, §3.2.3, §3.3.3: what the contact has sent, come to the user."""
         account, to, sender = walk.account, walk.stanza.to, walk.stanza.sender
         assert to is not None
-        if sender is None or sender.bare == account.jid:
+        assert sender is not None
+        if sender.bare == account.jid:
             return
         if to.resource and to.resource not in account.sessions and walk.stanza.type != "subscribe":
             return  # §8.5.3.2.2
