@@ -79,6 +79,7 @@ def test_a_resource_is_bound_within_thirty_seconds(house: House) -> None:
     client.open()
     house.wait(20)
     client.authenticate("romeo")
+    client.open()
     assert lasts(house, client, 30)
 
 

@@ -151,17 +151,19 @@ class ClientConnection(protocol.Protocol):
     # -- input
 
     def _read(self, data: bytes) -> None:
-        events = self._framer.feed(data)
+        try:
+            events = self._framer.feed(data)
+        except Exception:
+            self._fail(Failure())
+            return
         if events:
             self._unfinished_at = 0.0
         seconds = self._clients.clock.seconds
         wait = self._bytes.take(len(data), seconds) + self._stanzas.take(len(events), seconds)
-        if wait:
-            self._events = events
+        self._take(events)
+        if wait and Hold.OVER not in self._held:
             self._hold(Hold.RATE)
             self._clients.clock.callLater(wait, self._release, Hold.RATE)
-        else:
-            self._take(events)
 
     def _read_on(self) -> None:
         """Read a piece of what has come, and the rest when others have had their turn."""
@@ -186,11 +188,8 @@ class ClientConnection(protocol.Protocol):
                 if self._held:
                     self._events = events[index + 1 :]
                     return
-        except StreamError as error:
-            self.close(error)
         except Exception:
-            self.log.failure("the connection from {address} failed", address=self.address)
-            self.close(StreamError(StreamCondition.INTERNAL_SERVER_ERROR))
+            self._fail(Failure())
 
     def _negotiate(self, event: Event) -> None:
         """Deal with whatever is not a stanza of a session."""
@@ -259,6 +258,7 @@ class ClientConnection(protocol.Protocol):
             work.addCallback(lambda _: self._release(Hold.WORK))
 
     def _fail(self, failure: Failure) -> None:
+        """End the stream: by the error that was raised, or because of a bug."""
         if isinstance(failure.value, StreamError):
             self.close(failure.value)
         else:
@@ -362,10 +362,7 @@ class ClientConnection(protocol.Protocol):
 
     def _end_session(self) -> None:
         if self._session is not None:
-            try:
-                self._session.host.end(self._session)
-            except Exception:
-                self.log.failure("the end of {jid} failed", jid=self._session.jid)
+            self._session.host.end(self._session)
 
     # -- negotiation's side (negotiation.feature.Channel)
 

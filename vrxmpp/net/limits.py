@@ -40,7 +40,7 @@ class Output:
 
 
 class Bucket:
-    """A token bucket that looks at the clock only when it has run dry."""
+    """A token bucket that looks at the clock only when it has run dry; after a rest it may give two bursts."""
 
     __slots__ = ("_burst", "_rate", "_since", "_tokens")
 
