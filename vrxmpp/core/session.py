@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One bound resource; only the router delivers to it."""
+    """One bound resource. The router delivers to it, and a module what it pushes to its own user."""
 
     __slots__ = (
         "account",
