@@ -311,6 +311,25 @@ def test_removing_reaches_the_contact_s_roster_too() -> None:
     assert "subscription='remove'" in push
 
 
+def test_removing_is_possible_where_as_many_requests_wait_as_may() -> None:
+    world = make("alice", limit=1)
+    give(world, "alice", RosterItem(BOB))
+    give(world, "alice", RosterItem(Jid.parse("stranger@example.net"), request=b"<presence/>", listed=False))
+    come(world, "alice").says(setting("<item jid='bob@example.net' subscription='remove'/>"))
+    assert item(world, "alice", "bob@example.net") is None
+
+
+def test_a_contact_does_not_see_what_is_changed_about_them() -> None:
+    world = make("alice", "bob", "carol")
+    world.befriend("alice", "bob")
+    bob, carol, alice = come(world, "bob"), come(world, "carol"), come(world, "alice")
+    alice.says("<presence to='carol@example.net'/>")
+    bob.hears(), carol.hears()
+    alice.says(setting("<item jid='bob@example.net' name='Bob'/>"))
+    alice.says(setting("<item jid='carol@example.net' name='Carol'/>"))
+    assert bob.hears() == carol.hears() == []
+
+
 def test_removing_works_on_a_contact_who_is_asleep() -> None:
     world = make("alice", "bob")
     world.befriend("alice", "bob")

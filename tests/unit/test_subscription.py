@@ -228,19 +228,44 @@ class SlowRosters:
         await turn
 
 
-def test_requests_that_cross_do_not_wait_for_each_other() -> None:
-    """Each holds the lock of their own account only; pushes keep the order of the versions (§2.6.3)."""
+def make_slow() -> tuple[World, SlowRosters]:
     world = World()
     world.add("alice", "bob")
     presence, slow = Presence(), SlowRosters(world.stores.rosters)
     roster = Roster(slow, presence, limit=10)
     world.mount(presence, roster, Subscriptions(roster, presence))
+    return world, slow
+
+
+def say(client: Client, type: str, to: Jid) -> Deferred[None]:
+    """Send a subscription stanza and do not wait for what becomes of it."""
+    waiting = client.session.receive(Stanza("presence", to=to, type=type))
+    assert waiting is not None
+    return Deferred.fromCoroutine(waiting)
+
+
+def test_presence_does_not_overtake_the_approval() -> None:
+    """§3.1.5, §3.1.6, however long the stores take."""
+    world, slow = make_slow()
     alice, bob = come(world, "alice"), come(world, "bob")
-    works = []
-    for client, to in ((alice, BOB), (bob, ALICE)):
-        waiting = client.session.receive(Stanza("presence", to=to, type="subscribe"))
-        assert waiting is not None
-        works.append(Deferred.fromCoroutine(waiting))
+    works = [say(alice, "subscribe", BOB)]
+    for _ in range(2):
+        slow.waiting.pop(0).callback(None)
+    works.append(say(bob, "subscribed", ALICE))
+    quiet = alice.hears()
+    slow.waiting.pop(0).callback(None)
+    assert len(quiet) == 1
+    assert alice.hears() == []
+    slow.waiting.pop(0).callback(None)
+    assert [each.partition(" ")[0] for each in alice.hears()] == ["<presence", "<iq", "<presence"]
+    assert [work.called for work in works] == [True, True]
+
+
+def test_requests_that_cross_do_not_wait_for_each_other() -> None:
+    """Each holds the lock of their own account only; pushes keep the order of the versions (§2.6.3)."""
+    world, slow = make_slow()
+    alice, bob = come(world, "alice"), come(world, "bob")
+    works = [say(alice, "subscribe", BOB), say(bob, "subscribe", ALICE)]
     while slow.waiting:
         slow.waiting.pop().callback(None)
     assert [work.called for work in works] == [True, True]
@@ -275,6 +300,25 @@ def test_a_request_that_cannot_be_sent_is_answered_and_not_pending() -> None:
     assert heard.startswith("<presence to='alice@example.net/here' from='bob@elsewhere.example' id='1' type='error'>")
     assert "<remote-server-not-found " in heard
     assert item(world, "alice", AWAY.text) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "type"),
+    [(Subscription.NONE, "unsubscribed"), (Subscription.TO, "unsubscribed"), (Subscription.FROM, "subscribed")],
+)
+def test_what_changes_nothing_is_neither_sent_nor_stored(before: Subscription, type: str) -> None:
+    """§A.2.3, §A.2.4; nor is it a new version of the roster (§2.6.3)."""
+    world = make("alice")
+    world.remote.reachable = True
+    give(world, "alice", RosterItem(AWAY, subscription=before))
+    alice = come(world, "alice")
+    world.remote.sent.clear()
+    version = alice.session.account.roster_version
+    alice.says(f"<presence to='bob@elsewhere.example' type='{type}'/>")
+    from_away(world, "subscribed")
+    assert world.remote.sent == []
+    assert alice.hears() == []
+    assert alice.session.account.roster_version == version
 
 
 def test_a_subscription_ends_even_if_the_other_server_cannot_be_told() -> None:

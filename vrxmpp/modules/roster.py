@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from twisted.internet.defer import Deferred
-
 from vrxmpp import dom, ns, xml
 from vrxmpp.core.account import Account
 from vrxmpp.core.module import At, Module, Request, Rfc, iq
@@ -74,7 +72,6 @@ class Roster(Module):
 
     async def _remove(self, account: Account, jid: Jid) -> None:
         """§2.5.2: what there was between the two ends as well, on either side."""
-        on_the_way: list[Deferred[None] | None] = []
         async with account.lock:
             item = account.roster.get(jid.text)
             if item is None or not item.listed:
@@ -83,13 +80,10 @@ class Roster(Module):
             cancel = Stanza("presence", to=jid, sender=account.jid, type="unsubscribe")
             deny = Stanza("presence", to=jid, sender=account.jid, type="unsubscribed")
             if item.subscription in _SEEN or item.asked:
-                on_the_way.append(self.host.router.send(cancel))
+                self.host.router.send(cancel)
             if item.subscription in _SEEING or item.request is not None:
-                on_the_way.append(self.host.router.send(deny))
+                self.host.router.send(deny)
             self._push(account, f"<item jid='{xml.attribute(jid.text)}' subscription='remove'/>")
-        for work in on_the_way:
-            if work is not None:
-                await work
 
     # -- what other modules ask (core.peers.Contacts)
 

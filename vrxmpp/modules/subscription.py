@@ -82,8 +82,6 @@ class Subscriptions(Module):
         account, to, sender = walk.account, walk.stanza.to, walk.stanza.sender
         assert to is not None
         assert sender is not None
-        if sender.bare == account.jid:
-            return
         if to.resource and to.resource not in account.sessions and walk.stanza.type != "subscribe":
             return  # §8.5.3.2.2
         contact = sender.bare
