@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.etree import ElementTree
@@ -87,7 +87,9 @@ def show(element: Element, outer: str = ns.CLIENT) -> str:
 
 def stream_header(to: str = DOMAIN, sender: str = "", **attributes: str) -> str:
     """Return what a client begins a stream with; ``version=''`` leaves the version out."""
-    values = {"to": to, "from": sender, "version": "1.0"} | {key.replace("_", ":"): value for key, value in attributes.items()}
+    values = {"to": to, "from": sender, "version": "1.0"} | {
+        key.replace("_", ":"): value for key, value in attributes.items()
+    }
     written = "".join(f" {key}='{value}'" for key, value in values.items() if value)
     return f"<?xml version='1.0'?><stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}'{written}>"
 
@@ -255,17 +257,17 @@ def ping(id: str) -> str:
 
 
 class Slow:
-    """Takes the place of what reads the database: answers, or fails, when it is told to."""
+    """Takes the place of what reads the database, or writes: answers, or fails, when it is told to."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._real = house.database._reader
+    def __init__(self, house: House, lane: str = "_reader") -> None:
+        self._put = partial(setattr, house.database, lane)
+        self._real = getattr(house.database, lane)
         self._waiting: list[Deferred[None]] = []
-        house.database._reader = self
+        self._put(self)
 
     def is_over(self) -> None:
         """Answer at once again; what waits goes on waiting."""
-        self._house.database._reader = self._real
+        self._put(self._real)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         turn: Deferred[None] = Deferred()

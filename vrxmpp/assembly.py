@@ -11,6 +11,7 @@ from typing import TypeVar
 from vrxmpp import __version__, config
 from vrxmpp.core.host import Host
 from vrxmpp.core.module import Module
+from vrxmpp.core.peers import Derive
 from vrxmpp.core.router import Router
 from vrxmpp.modules.announce import Announcements
 from vrxmpp.modules.blocking import Blocking
@@ -33,6 +34,7 @@ from vrxmpp.negotiation.announced import Announced
 from vrxmpp.negotiation.bind import Bind
 from vrxmpp.negotiation.feature import Feature, Have
 from vrxmpp.negotiation.login import Login
+from vrxmpp.negotiation.registration import Registration
 from vrxmpp.negotiation.sasl import Authenticator
 from vrxmpp.negotiation.scram import derive_keys
 from vrxmpp.negotiation.starttls import StartTls
@@ -40,7 +42,7 @@ from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.clients import Served
 from vrxmpp.store import Stores, open_stores
 from vrxmpp.store.database import Database
-from vrxmpp.store.interfaces import ScramKeys
+from vrxmpp.store.interfaces import Accounts, ScramKeys
 
 T = TypeVar("T")
 _CAPS_NODE = "https://vrxmpp.example/"  # XEP-0115 §4: a URI for the software, nothing is fetched from there
@@ -72,43 +74,54 @@ def assemble(settings: config.Config, domain: config.Host, foundations: Foundati
         host = Host(domain.domain, stores.accounts, foundations.router, utc_now, sessions=limits.sessions)
     host.clear()
     host.most_sessions = limits.sessions
-    host.mount(*_modules(stores, limits, domain, foundations, settings.authentication.scram_iterations))
+
+    async def derive(password: str) -> tuple[ScramKeys, ScramKeys]:
+        work = partial(derive_keys, password, settings.authentication.scram_iterations)
+        return await foundations.run_in_thread(work)
+
+    host.mount(*_modules(stores, limits, domain, foundations, derive))
+    return Served(
+        host, _stream_features(settings, domain, foundations, host=host, accounts=stores.accounts, derive=derive)
+    )
+
+
+def _stream_features(
+    settings: config.Config,
+    domain: config.Host,
+    foundations: Foundations,
+    *,
+    host: Host,
+    accounts: Accounts,
+    derive: Derive,
+) -> Callable[[], list[Feature]]:
+    """Return what makes the features of one stream; log-ins have a state, registrations are counted for all streams."""
+    authentication = settings.authentication
     authenticator = Authenticator(
         domain=domain.domain,
-        credentials=stores.accounts.credentials,
+        credentials=accounts.credentials,
         run=foundations.run_in_thread,
         fake_secret=foundations.secret,
-        iterations=settings.authentication.scram_iterations,
-        plain=settings.authentication.plain,
+        iterations=authentication.scram_iterations,
+        plain=authentication.plain,
         anonymous=domain.anonymous,
     )
-    tls_required = settings.c2s.tls == "required"
-
-    def features() -> list[Feature]:
-        return [
-            StartTls(required=tls_required),
-            Login(
-                domain.domain,
-                authenticator,
-                foundations.throttle,
-                failures=settings.authentication.failures_per_stream,
-                needs=Have.SECURE if tls_required else Have.NOTHING,
-            ),
-            Bind(),
-            Announced([module.stream_feature for module in host.modules]),
-        ]
-
-    return Served(host, features)
+    required = settings.c2s.tls == "required"
+    needs = Have.SECURE if required else Have.NOTHING
+    shared: list[Feature] = [Bind(), Announced([module.stream_feature for module in host.modules])]
+    if domain.registration:
+        shared.append(Registration(accounts, derive, utc_now, per_hour=domain.registrations_per_hour, needs=needs))
+    failures = authentication.failures_per_stream
+    return lambda: [
+        StartTls(required=required),
+        Login(domain.domain, authenticator, foundations.throttle, failures=failures, needs=needs),
+        *shared,
+    ]
 
 
 def _modules(
-    stores: Stores, limits: config.AccountLimits, domain: config.Host, foundations: Foundations, iterations: int
+    stores: Stores, limits: config.AccountLimits, domain: config.Host, foundations: Foundations, derive: Derive
 ) -> list[Module]:
     """Return every module of a domain; the order between them does not matter."""
-
-    async def derive(password: str) -> tuple[ScramKeys, ScramKeys]:
-        return await foundations.run_in_thread(partial(derive_keys, password, iterations))
-
     presence = Presence(limits.directed_presence)
     roster = Roster(stores.rosters, presence, limits.roster_items, limits.groups_per_item)
     return [

@@ -94,6 +94,7 @@ BELOW_THE_MODULES: tuple[tuple[Rfc | Xep, str], ...] = (
     (Rfc(7622, ""), "jid.py"),
     (Rfc(7677, "", "with -PLUS"), "negotiation/scram.py"),
     (Rfc(9266, "2", "with TLS 1.3"), "net/tls.py"),
+    (Xep(77, "2.4", "§3.1, where it is switched on"), "negotiation/registration.py"),
     (Xep(175, "1.2"), "negotiation/exchanges.py"),
     (Xep(368, "1.1.0", "with clients"), "net/tls.py"),
     (Xep(440, "1.0.0"), "negotiation/login.py"),

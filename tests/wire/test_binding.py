@@ -74,18 +74,27 @@ def test_a_resource_that_cannot_be(house: House, wanted: str) -> None:
     assert romeo.bind("here")[0][0].text == f"romeo@{DOMAIN}/here"
 
 
-@pytest.mark.parametrize("request_", [f"<iq type='get' id='b'>{BIND}</iq>", f"<iq type='set' id='b'>{BIND}{BIND}</iq>"])
-def test_a_request_that_is_none(house: House, request_: str) -> None:
+def test_to_ask_for_a_resource_is_not_to_get_one(house: House) -> None:
+    romeo = known(house)
+    romeo.send(f"<iq type='get' id='b'>{BIND}</iq>")
+    assert refused(romeo.element()) == "bad-request"
+    assert romeo.bind().get("type") == "result"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        f"<iq type='result' id='b'>{BIND}</iq>",
+        f"<iq type='error' id='b'>{BIND}</iq>",
+        f"<iq type='set'>{BIND}</iq>",
+        f"<iq type='set' id='b'>{BIND}{BIND}</iq>",
+        f"<message type='set' id='b'>{BIND}</message>",
+    ],
+)
+def test_what_is_no_request_comes_too_early(house: House, request_: str) -> None:
+    """RFC 6120 §8.3.1: an answer is not answered by an error, either."""
     romeo = known(house)
     romeo.send(request_)
-    assert refused(romeo.element()) == "bad-request"
-
-
-@pytest.mark.parametrize("type", ["result", "error"])
-def test_an_answer_is_no_request(house: House, type: str) -> None:
-    """RFC 6120 §8.3.1: it is not answered by an error, either."""
-    romeo = known(house)
-    romeo.send(f"<iq type='{type}' id='b'>{BIND}</iq>")
     assert romeo.fails() == "not-authorized"
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from twisted.logger import Logger
-
 from vrxmpp import dom, ns, xml
 from vrxmpp.errors import Condition, StanzaError
-from vrxmpp.negotiation.feature import Channel, Have, Request, in_iq
+from vrxmpp.negotiation.feature import Channel, Have, Request, answer, in_iq
 from vrxmpp.stanza import Stanza
-from vrxmpp.store.interfaces import StorageError
 from vrxmpp.waiting import Waiting
 
 
 class Bind:
     """The last feature of a stream; with it the session begins."""
-
-    log = Logger()
 
     needs = Have.IDENTITY
     until = Have.RESOURCE
@@ -28,20 +23,11 @@ class Bind:
     def take(self, request: Request, channel: Channel) -> Waiting | None:
         """RFC 6120 §7.6, §7.7."""
         assert isinstance(request, Stanza)
-        return self._bind(request, channel)
+        return answer(request, channel, self._bind(request, channel))
 
-    async def _bind(self, request: Stanza, channel: Channel) -> None:
-        try:
-            if request.type != "set" or not request.id or len(request.payloads) != 1:
-                raise StanzaError(Condition.BAD_REQUEST)
-            wanted = dom.child(dom.children(request.element())[0], ns.BIND, "resource")
-            jid = await channel.bind(dom.text(wanted) if wanted is not None else "")
-        except StanzaError as error:
-            channel.send(request.refusal(error).raw)
-            return
-        except StorageError as error:
-            self.log.error("no resource can be bound: {reason}", reason=str(error))
-            channel.send(request.refusal(StanzaError(Condition.RESOURCE_CONSTRAINT)).raw)
-            return
-        payload = f"<bind xmlns='{ns.BIND}'><jid>{xml.text(jid)}</jid></bind>".encode()
-        channel.send(request.reply(payload).raw)
+    async def _bind(self, request: Stanza, channel: Channel) -> bytes:
+        if request.type != "set":
+            raise StanzaError(Condition.BAD_REQUEST)
+        wanted = dom.child(dom.children(request.element())[0], ns.BIND, "resource")
+        jid = await channel.bind(dom.text(wanted) if wanted is not None else "")
+        return f"<bind xmlns='{ns.BIND}'><jid>{xml.text(jid)}</jid></bind>".encode()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from enum import Flag, auto
 from typing import Protocol
 
+from twisted.logger import Logger
+
 from vrxmpp import ns
+from vrxmpp.errors import Condition, StanzaError
 from vrxmpp.negotiation.mechanism import ChannelBindings
 from vrxmpp.stanza import Stanza
+from vrxmpp.store.interfaces import StorageError
 from vrxmpp.waiting import Waiting
 from vrxmpp.wire.events import Nonza
 from vrxmpp.wire.stream import Sign
 
 Request = Nonza | Stanza
+_log = Logger()
 
 
 class Have(Flag):
@@ -27,6 +33,18 @@ class Have(Flag):
 def in_iq(namespace: str, name: str) -> str:
     """Return how a request is called that comes as the payload of an IQ get or set."""
     return f"iq {ns.qname(namespace, name)}"
+
+
+async def answer(request: Stanza, channel: Channel, work: Awaitable[bytes]) -> None:
+    """Answer a request inside an IQ with the payload that the work gives, or with the error that it raises."""
+    try:
+        reply = request.reply(await work)
+    except StanzaError as error:
+        reply = request.refusal(error)
+    except StorageError as error:
+        _log.error("a client cannot be served: {reason}", reason=str(error))
+        reply = request.refusal(StanzaError(Condition.RESOURCE_CONSTRAINT))
+    channel.send(reply.raw)
 
 
 class Channel(Protocol):

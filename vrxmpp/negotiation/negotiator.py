@@ -9,6 +9,7 @@ from vrxmpp.negotiation.feature import Channel, Feature, Have, Request
 from vrxmpp.stanza import Stanza
 from vrxmpp.waiting import Waiting
 from vrxmpp.wire import writer
+from vrxmpp.wire.stream import Sign
 
 
 class Negotiator:
@@ -26,6 +27,8 @@ class Negotiator:
     def take(self, request: Request, channel: Channel) -> Waiting | None:
         """Bring a request to the feature that answers it; raise StreamError if none does now."""
         name = _name(request)
+        if isinstance(request, Stanza):
+            channel.move(Sign.STANZA)
         for feature in self._features:
             if name in feature.answers and _is_offered(feature, channel.have):
                 return feature.take(request, channel)
@@ -43,6 +46,7 @@ def _is_offered(feature: Feature, have: Have) -> bool:
 
 def _name(request: Request) -> str:
     if isinstance(request, Stanza):
-        asks = request.kind == "iq" and request.type in {"get", "set"} and request.payloads
+        # RFC 6120 §8.2.3: a request has an id and one payload.
+        asks = request.kind == "iq" and request.type in {"get", "set"} and request.id and len(request.payloads) == 1
         return f"iq {request.payloads[0]}" if asks else ""
     return request.name

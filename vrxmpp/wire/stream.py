@@ -39,6 +39,7 @@ class Sign(Enum):
     RESPONSE = auto()
     FAILED = auto()
     AUTHENTICATED = auto()
+    STANZA = auto()  # before there is a session
     BOUND = auto()
     CLOSE = auto()
     END = auto()
@@ -52,12 +53,14 @@ MOVES: dict[tuple[Phase, Sign], Phase] = {
     (Phase.AUTHENTICATING, Sign.RESPONSE): Phase.AUTHENTICATING,
     (Phase.AUTHENTICATING, Sign.FAILED): Phase.NEGOTIATING,
     (Phase.AUTHENTICATING, Sign.AUTHENTICATED): Phase.OPENING,
+    (Phase.NEGOTIATING, Sign.STANZA): Phase.NEGOTIATING,
     (Phase.NEGOTIATING, Sign.BOUND): Phase.ESTABLISHED,
     **{(phase, Sign.CLOSE): Phase.CLOSING for phase in Phase if phase not in (Phase.CLOSING, Phase.CLOSED)},
     **{(phase, Sign.END): Phase.CLOSED for phase in Phase if phase is not Phase.CLOSED},
 }
 
-_VIOLATIONS = {Sign.HEADER: StreamCondition.BAD_FORMAT}
+# RFC 6120 §4.9.3.12: a stanza before the peer has authenticated and bound is not-authorized.
+_VIOLATIONS = {Sign.STANZA: StreamCondition.NOT_AUTHORIZED, Sign.HEADER: StreamCondition.BAD_FORMAT}
 
 
 class Stream:
