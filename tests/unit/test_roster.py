@@ -326,6 +326,7 @@ def test_a_contact_does_not_see_what_is_changed_about_them() -> None:
     alice.says("<presence to='carol@example.net'/>")
     bob.hears(), carol.hears()
     alice.says(setting("<item jid='bob@example.net' name='Bob'/>"))
+    alice.says(setting("<item jid='carol@example.net'/>"))
     alice.says(setting("<item jid='carol@example.net' name='Carol'/>"))
     assert bob.hears() == carol.hears() == []
 

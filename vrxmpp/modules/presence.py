@@ -143,7 +143,7 @@ class Presence(Module):
         host = router.hosts.get(contact.domain)
         if host is not None:
             other = host.awake.get(contact.local)
-            if other is None or not other.present:
+            if other is None:
                 return
             if other.is_seen_by(account.jid):
                 for each in other.present:
