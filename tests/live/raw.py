@@ -49,9 +49,13 @@ class Raw:
 
     _addresses = count(2)
 
-    def __init__(self, port: int) -> None:
-        source = f"127.0.1.{next(self._addresses)}"
-        self._socket = socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
+    def __init__(self, port: int, *, receive_bytes: int = 0) -> None:
+        """Connect; keep no more than about ``receive_bytes`` unread, if that is said."""
+        self._socket = socket.socket()
+        if receive_bytes:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self._socket.bind((f"127.0.1.{next(self._addresses)}", 0))
+        self._socket.connect(("127.0.0.1", port))
         self.give_up_after(PATIENCE)
         self.tls: SSL.Connection | None = None
         self._unread = b""

@@ -14,6 +14,7 @@ from tests.live.raw import Raw
 from tests.live.server import Server
 
 SECONDS = 2.0  # of each nuisance
+VCARD = b"<iq type='%s' id='1'><vCard xmlns='vcard-temp'>%s</vCard></iq>"
 FLOOD = b"<message to='%s' type='chat'><body>%s</body></message>"
 
 
@@ -60,14 +61,15 @@ class Nuisance:
         raw.close()
 
     def deaf(self) -> None:
-        """Asks for answers and reads none."""
+        """Asks for much and reads none of it."""
         raw = self.enter()
+        self.send(raw, VCARD % (b"set", b"<NOTE>%s</NOTE>" % (b"x" * 60_000)))
         while not self.stop:
-            self.send(raw, b"<iq type='get' id='1'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>" * 50)
+            self.send(raw, VCARD % (b"get", b"") * 20)
         raw.close()
 
     def enter(self) -> Raw:
-        raw = Raw(self.server.starttls)
+        raw = Raw(self.server.starttls, receive_bytes=4096)
         raw.enter(self.server.user("nuisance").partition("@")[0])
         raw.give_up_after(0.5)
         return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -48,6 +49,10 @@ def file_for_directory(directory: Path) -> None:
     (directory / "state").write_text("")
 
 
+def no_right_to_write(directory: Path) -> None:
+    (directory / "state").mkdir(mode=0o500)
+
+
 def no_database(directory: Path) -> None:
     (directory / "state").mkdir()
     (directory / "state" / "vrxmpp.sqlite").write_text("this is no database, but it is long enough to look like one")
@@ -64,6 +69,13 @@ def no_database(directory: Path) -> None:
         (CONFIG, file_for_directory, 5, "/state: is not a directory"),
         (CONFIG.replace('"state"', '"/proc/vrxmpp"'), no_file, 5, r"/proc/vrxmpp: No such file"),
         (CONFIG, no_database, 5, "not a database"),
+        pytest.param(
+            CONFIG,
+            no_right_to_write,
+            5,
+            "/state: the state directory cannot be written to",
+            marks=pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere"),
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(
