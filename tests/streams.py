@@ -87,10 +87,8 @@ def show(element: Element, outer: str = ns.CLIENT) -> str:
 
 def stream_header(to: str = DOMAIN, sender: str = "", **attributes: str) -> str:
     """Return what a client begins a stream with; ``version=''`` leaves the version out."""
-    values = {"to": to, "from": sender, "version": "1.0"} | {
-        key.replace("_", ":"): value for key, value in attributes.items()
-    }
-    written = "".join(f" {key}='{value}'" for key, value in values.items() if value)
+    values = {"to": to, "from": sender, "version": "1.0"} | attributes
+    written = "".join(f" {key.replace('_', ':')}='{value}'" for key, value in values.items() if value)
     return f"<?xml version='1.0'?><stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAM}'{written}>"
 
 

@@ -33,6 +33,7 @@ ADMIN = "http://jabber.org/protocol/admin"  # XEP-0133
 ADMIN_ANNOUNCE = "http://jabber.org/protocol/admin#announce"  # XEP-0133
 SERVER_INFO = "http://jabber.org/network/serverinfo"  # XEP-0157
 OFFLINE_MESSAGES = "msgoffline"  # XEP-0160
+NICK = "http://jabber.org/protocol/nick"  # XEP-0172
 BLOCKING = "urn:xmpp:blocking"  # XEP-0191
 BLOCKING_ERRORS = "urn:xmpp:blocking:errors"  # XEP-0191
 PING = "urn:xmpp:ping"  # XEP-0199

@@ -24,7 +24,7 @@ from vrxmpp.store.interfaces import RosterItem, Subscription
 
 _TYPES = ("subscribe", "subscribed", "unsubscribe", "unsubscribed")
 _REQUEST_BYTES = 8192  # of a request that waits for an answer; what is left of a longer one:
-_KEPT = frozenset((ns.qname(ns.CLIENT, "status"), ns.qname("http://jabber.org/protocol/nick", "nick")))  # XEP-0172
+_KEPT = frozenset((ns.qname(ns.CLIENT, "status"), ns.qname(ns.NICK, "nick")))  # XEP-0172
 
 
 class Subscriptions(Module):
