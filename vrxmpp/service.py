@@ -131,8 +131,7 @@ class Server(Service):
             self._open(listener, ClientFactory(self._clients, direct_tls=False), "STARTTLS")
         for listener in c2s.direct_tls:
             self._open(listener, direct_tls, "direct TLS")
-        for left_by_a_crash in (CONTROL_SOCKET, f"{CONTROL_SOCKET}.lock"):
-            (self._config.state / left_by_a_crash).unlink(missing_ok=True)  # the directory is ours alone
+        (self._config.state / CONTROL_SOCKET).unlink(missing_ok=True)  # left by a crash: the directory is ours alone
         control = control_endpoint(self._reactor, self._config.state)
         self._open_port(control, ControlFactory(self._administration))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
+from cryptography.hazmat.primitives.hashes import HashAlgorithm
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from hypothesis import given
 from hypothesis import strategies as st
 from scramp import ScramClient
@@ -265,13 +266,12 @@ def test_scram_fails_alike_for_everyone(mechanism: str) -> None:
 
 def test_plain_fails_alike_for_everyone_after_equal_work(monkeypatch: pytest.MonkeyPatch) -> None:
     work: list[tuple[str, int]] = []
-    pbkdf2 = hashlib.pbkdf2_hmac
 
-    def counted(hash_name: str, password: bytes, salt: bytes, iterations: int) -> bytes:
-        work.append((hash_name, iterations))
-        return pbkdf2(hash_name, password, salt, iterations)
+    def counted(algorithm: HashAlgorithm, length: int, salt: bytes, iterations: int) -> PBKDF2HMAC:
+        work.append((algorithm.name, iterations))
+        return PBKDF2HMAC(algorithm, length, salt, iterations)
 
-    monkeypatch.setattr(hashlib, "pbkdf2_hmac", counted)
+    monkeypatch.setattr(scram, "PBKDF2HMAC", counted)
     strangers = [*STRANGERS.values(), ("romeo", "\u0007"), ("romeo", "\u00ad"), ("nobody", "\u0007")]
     for username, password in strangers:
         refused = failure(begin("PLAIN"), plain(username, password))

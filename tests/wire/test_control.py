@@ -170,5 +170,5 @@ def test_the_socket_is_private() -> None:
     reactor: Any = MemoryReactor()
     endpoint: Any = control_endpoint(reactor, Path("/var/lib/vrxmpp"))
     endpoint.listen(ControlFactory(Administration({}, None)))
-    [(address, _, _, mode, wants_lock)] = reactor.unixServers
-    assert (address, mode, wants_lock) == ("/var/lib/vrxmpp/control.sock", 0o600, True)
+    [(address, _, _, mode, _)] = reactor.unixServers
+    assert (address, mode) == ("/var/lib/vrxmpp/control.sock", 0o600)

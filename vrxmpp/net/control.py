@@ -28,7 +28,7 @@ def control_endpoint(reactor: IReactorUNIX, state: Path) -> UNIXServerEndpoint:
     The directory, which is private, guards the moment between making the socket and setting its mode.
     """
     path = str(state / CONTROL_SOCKET)
-    return UNIXServerEndpoint(reactor, path, mode=0o600, wantPID=True)
+    return UNIXServerEndpoint(reactor, path, mode=0o600)
 
 
 def peer_uid(transport: Any) -> int:
