@@ -133,6 +133,17 @@ def test_who_has_left_listens_no_more(world: World) -> None:
     assert len(alice.hears()) == 1
 
 
+def test_a_reload_silences_nobody(world: World) -> None:
+    """§3.3: modules are made anew by a reload, under sessions that have asked for the list already."""
+    alice = world.login("alice")
+    blocklist(alice)
+    world.host.clear()
+    presence = Presence()
+    world.mount(presence, Blocking(world.stores.blocklists, presence, limit=10))
+    alice.says(f"<iq type='set' id='c'>{command('block', 'a@b')}</iq>")
+    assert any(command("block", "a@b") in heard for heard in alice.hears())
+
+
 @pytest.mark.parametrize(
     ("payload", "condition"),
     [

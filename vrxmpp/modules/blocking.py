@@ -9,7 +9,6 @@ from vrxmpp import dom, ns, xml
 from vrxmpp.core.account import Account
 from vrxmpp.core.module import At, Module, Request, Xep, iq, stage
 from vrxmpp.core.peers import Presences
-from vrxmpp.core.session import Session
 from vrxmpp.core.stages import Side, Stage, Walk
 from vrxmpp.dom import Element
 from vrxmpp.errors import Condition, StanzaError
@@ -30,7 +29,6 @@ class Blocking(Module):
         self._blocklists = blocklists
         self._presences = presences
         self._limit = limit
-        self._listening: set[Session] = set()  # those that have asked for the list
         self._push_ids = count(1)
 
     # -- both ways of every stanza
@@ -63,7 +61,7 @@ class Blocking(Module):
         """§3.2: who has asked for the list hears of its changes."""
         assert request.account is not None
         assert request.session is not None
-        self._listening.add(request.session)
+        request.session.hears_blocklist = True
         return _write("blocklist", request.account.blocked.values())
 
     @iq("set", ns.BLOCKING, "block", at=At.ACCOUNT)
@@ -96,14 +94,10 @@ class Blocking(Module):
             self._presences.renew(account, *freed.values())
             self._push(account, _write("unblock", jids))
 
-    def session_ended(self, session: Session) -> None:
-        """It listens no more."""
-        self._listening.discard(session)
-
     def _push(self, account: Account, change: bytes) -> None:
         """§3.3 to §3.5: a change is shown to all sessions that know the list."""
         for session in account.sessions.values():
-            if session in self._listening:
+            if session.hears_blocklist:
                 push_id = f"block{next(self._push_ids)}"
                 session.deliver(Stanza("iq", to=session.jid, type="set", id=push_id, inner=change))
 
