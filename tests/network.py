@@ -20,6 +20,7 @@ from twisted.internet.tcp import _AbortingMixin
 from twisted.python.failure import Failure
 
 _MANY_TURNS = 100_000
+_MANY_READS = 20
 
 
 class Loop(Clock):
@@ -196,17 +197,21 @@ class TlsPipe:
 
     def shake_hands(self) -> None:
         """Go through the handshake; raises SSL.Error if it fails."""
-        while not self.is_secure:
+        for _ in range(_MANY_READS):
             try:
                 self.tls.do_handshake()
-                self.is_secure = True
             except SSL.WantReadError:
                 self._flush()
                 data = self.pipe.read()
-                if not data:
-                    raise AssertionError("the handshake goes no further") from None
-                self.tls.bio_write(data)
-        self._flush()
+                if data:
+                    self.tls.bio_write(data)
+                else:
+                    self.pipe.wait(0.25)
+            else:
+                self.is_secure = True
+                self._flush()
+                return
+        raise AssertionError("the handshake goes no further")
 
     def _flush(self) -> None:
         while True:

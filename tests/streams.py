@@ -1,43 +1,19 @@
-"""A whole server in memory, and clients that speak to it in bytes: plain, or over TLS that is real."""
+"""Clients for tests that speak to a server in bytes, and read what it says with an XML parser of their own."""
 
 from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from sqlalchemy import Connection
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
-from twisted.logger import LogEvent, globalLogPublisher
-from twisted.python.failure import Failure
-
-from tests.network import Loop, MemoryPipe, Pipe, TlsPipe, Wire
+from tests.network import MemoryPipe, Pipe, TlsPipe, Wire
 from tests.passwords import Scram
-from tests.world import NoRemote, run
 from vrxmpp import ns
-from vrxmpp.assembly import Foundations, assemble, utc_now
-from vrxmpp.config import Config
-from vrxmpp.core.router import Router
-from vrxmpp.negotiation.scram import derive_keys
-from vrxmpp.negotiation.throttle import Throttle
-from vrxmpp.net.clients import ClientFactory, Clients
-from vrxmpp.net.tls import CertificateFiles, Certificates, DirectTls, make_self_signed
-from vrxmpp.service import _addresses, _policy
-from vrxmpp.store import open_stores
-from vrxmpp.store.database import Database
-from vrxmpp.store.interfaces import NewAccount, ScramKeys
 
-T = TypeVar("T")
 DOMAIN = "example.net"
 PASSWORD = "wherefore-art-thou"
-ADDRESS = "192.0.2.1"
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
@@ -138,14 +114,28 @@ class Client:
         return element
 
     def answer(self) -> Element:
-        """Return the one element that comes within some seconds: failures are told late."""
+        """Return the one element that comes within some seconds: failures are told late, and networks are slow."""
+        [element] = self.next_elements(1)
+        return element
+
+    def next_elements(self, count: int) -> list[Element]:
+        """Wait for so many elements; leave the others, if there are, for later."""
+        self.listen_until(lambda: len(self._heard) >= count)
+        heard, self._heard = self._heard[:count], self._heard[count:]
+        return heard
+
+    def wait_for(self, id: str) -> None:
+        """Wait for the answer to a request, and forget it; keep all else."""
+        self.listen_until(lambda: any(element.get("id") == id for element in self._heard))
+        self._heard = [element for element in self._heard if element.get("id") != id]
+
+    def listen_until(self, is_enough: Callable[[], bool]) -> None:
+        """Let time pass until that is so, but not for ever."""
         for _ in range(40):
-            heard = self.elements()
-            if heard:
-                [element] = heard
-                return element
+            self._heard += self.reader.feed(self.pipe.read())
+            if is_enough():
+                return
             self.pipe.wait(0.25)
-        raise AssertionError("no answer")
 
     @property
     def is_gone(self) -> bool:
@@ -166,11 +156,15 @@ class Client:
 
     # -- what clients do
 
-    def open(self, to: str = DOMAIN, **attributes: str) -> Element:
-        """Open a stream and return its features."""
+    def begin(self, to: str = DOMAIN, **attributes: str) -> None:
+        """Open a stream."""
         self.reader = Reader()
         self.send(stream_header(to, **attributes))
-        return self.element()
+
+    def open(self, to: str = DOMAIN, **attributes: str) -> Element:
+        """Open a stream and return its features."""
+        self.begin(to, **attributes)
+        return self.answer()
 
     def secure(self, server_name: str = DOMAIN, *, version: int = 0, protocols: Sequence[bytes] = ()) -> None:
         """Change to TLS on a stream that is open."""
@@ -210,7 +204,7 @@ class Client:
         """Ask for a resource; return the answer."""
         wanted = f"<resource>{resource}</resource>" if resource else ""
         self.send(f"<iq type='set' id='bind'><bind xmlns='{ns.BIND}'>{wanted}</bind></iq>")
-        return self.element()
+        return self.answer()
 
     def login(self, name: str, resource: str = "", to: str = DOMAIN, **attributes: str) -> Client:
         """Go all the way from the first header to a resource."""
@@ -249,167 +243,3 @@ def chat(text: str, to: str = f"juliet@{DOMAIN}") -> str:
 
 def ping(id: str) -> str:
     return f"<iq type='get' id='{id}' to='{DOMAIN}'><ping xmlns='{ns.PING}'/></iq>"
-
-
-# -- the server
-
-
-class Slow:
-    """Takes the place of what reads the database, or writes: answers, or fails, when it is told to."""
-
-    def __init__(self, house: House, lane: str = "_reader") -> None:
-        self._put = partial(setattr, house.database, lane)
-        self._real = getattr(house.database, lane)
-        self._waiting: list[Deferred[None]] = []
-        self._put(self)
-
-    def is_over(self) -> None:
-        """Answer at once again; what waits goes on waiting."""
-        self._put(self._real)
-
-    async def run(self, work: Callable[[Connection], T]) -> T:
-        turn: Deferred[None] = Deferred()
-        self._waiting.append(turn)
-        await turn
-        return await self._real.run(work)
-
-    async def close(self) -> None:
-        await self._real.close()
-
-    @property
-    def is_asked(self) -> bool:
-        return bool(self._waiting)
-
-    def answer(self, failure: Exception | None = None) -> None:
-        """Let what waits go on, and what follows from it."""
-        waiting, self._waiting = self._waiting, []
-        for turn in waiting:
-            if failure is None:
-                turn.callback(None)
-            else:
-                turn.errback(failure)
-
-
-@lru_cache
-def keys_of(password: str) -> tuple[ScramKeys, ScramKeys]:
-    return derive_keys(password, 4096)
-
-
-async def at_once(work: Callable[[], T]) -> T:
-    """Take the place of a thread."""
-    return work()
-
-
-def make_certificates(directory: Path, *domains: str) -> list[CertificateFiles]:
-    """Make self-signed ones, where they are not there yet."""
-    files = [CertificateFiles(domain, directory / f"{domain}.crt", directory / f"{domain}.key") for domain in domains]
-    for each in files:
-        if not each.certificate.exists():
-            make_self_signed(each.domain, each.certificate, each.key)
-    return files
-
-
-class House:
-    """One server: assembled as the real one is, but for the network, the disk, the threads and the time."""
-
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        domains: Sequence[str] = (DOMAIN,),
-        host: Mapping[str, object] | None = None,
-        tls: str = "optional",
-        run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = at_once,
-        clock: Any = None,
-        **tables: object,
-    ) -> None:
-        """``host`` adds to the table of each domain; ``tables`` are others of the configuration."""
-        self.directory = directory
-        self.loop = Loop()
-        clock = clock or self.loop
-        listener = ["tcp:0:interface=127.0.0.1"]
-        hosts = [{"domain": domain, **(host or {})} for domain in domains]
-        config = Config.model_validate(
-            {"host": hosts, "c2s": {"starttls": listener, "direct_tls": listener, "tls": tls}, **tables}
-        )
-        self.router = Router(NoRemote())
-        self.database = Database.open("sqlite://")
-        foundations = Foundations(
-            self.database, self.router, Throttle(clock.seconds), b"a secret", run_in_thread, utc_now()
-        )
-        self.clients = Clients(
-            {each.domain: assemble(config, each, foundations) for each in config.hosts},
-            _policy(config),
-            Certificates(make_certificates(directory, *domains), b"xmpp-client"),
-            _addresses(config),
-            clock,
-        )
-        self.clients.start()
-        self.factory = ClientFactory(self.clients, direct_tls=False)
-        self.direct_factory = DirectTls(self.clients.certificates, ClientFactory(self.clients, direct_tls=True), clock)
-        self.visitors: list[Client] = []
-        self.journal: list[LogEvent] = []
-        globalLogPublisher.addObserver(self.journal.append)  # type: ignore[arg-type]
-
-    @property
-    def host(self) -> Any:
-        return self.router.hosts[DOMAIN]
-
-    def add(self, *names: str, domain: str = DOMAIN) -> None:
-        sha1, sha256 = keys_of(PASSWORD)
-        accounts = open_stores(self.database, domain).accounts
-        run(accounts.add([NewAccount(name, sha1, sha256) for name in names]))
-
-    def tries_to_connect(self, address: str = ADDRESS, *, direct_tls: bool = False) -> Client | None:
-        """Return a client, or None if it is not let in."""
-        peer = IPv6Address("TCP", address, 50_000) if ":" in address else IPv4Address("TCP", address, 50_000)
-        wire = Wire(self.loop, peer)
-        wire.protocol = (self.direct_factory if direct_tls else self.factory).buildProtocol(peer)
-        if wire.protocol is None:
-            return None
-        wire.startReading()  # type: ignore[no-untyped-call]
-        wire.protocol.makeConnection(wire)
-        client = Client(MemoryPipe(wire, self.loop))
-        self.visitors.append(client)
-        return client
-
-    def connect(self, address: str = ADDRESS, *, direct_tls: bool = False) -> Client:
-        client = self.tries_to_connect(address, direct_tls=direct_tls)
-        assert client is not None
-        return client
-
-    def login(self, name: str, resource: str = "here") -> Client:
-        return self.connect().login(name, resource)
-
-    def wait(self, seconds: float) -> None:
-        self.loop.wait(seconds)
-
-    def stop(self, then: Callable[[object], object]) -> None:
-        """Let the server go down."""
-        Deferred.fromCoroutine(self.clients.stop()).addCallback(then)
-
-    def failures(self) -> list[Any]:
-        """Return the exceptions that have been logged, and forget them."""
-        failures = [event["log_failure"].value for event in self.journal if "log_failure" in event]
-        self.journal[:] = [event for event in self.journal if "log_failure" not in event]
-        return failures
-
-    def close(self) -> None:
-        """See that the log is fit to be read by anyone, and that nothing is left."""
-        globalLogPublisher.removeObserver(self.journal.append)  # type: ignore[arg-type]
-        for visitor in self.visitors:
-            if visitor.pipe.is_open:
-                visitor.wire.connectionLost(Failure(ConnectionDone()))
-        self.wait(600)
-        logged = repr(self.journal)
-        assert self.failures() == []
-        assert PASSWORD not in logged
-        for body in self._bodies():
-            assert body not in logged
-        assert not self.clients.connections
-        assert not self.clients.addresses._all
-        run(self.database.close())
-
-    def _bodies(self) -> Iterator[str]:
-        for visitor in self.visitors:
-            yield from re.findall("<body>([^<]{4,})</body>", visitor.sent)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.streams import House
+from tests.house import House
 
 
 @pytest.fixture(scope="session")

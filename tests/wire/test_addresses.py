@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.streams import END, Client, House
+from tests.house import House
+from tests.streams import END, Client
 
 Build = Callable[..., House]
 FEW = {"connections": {"per_address": 3, "unauthenticated_per_address": 2, "new_per_second": 100}}

@@ -7,7 +7,8 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from tests.streams import DOMAIN, END, Client, House, Slow, chat, ping, show
+from tests.house import House, Slow
+from tests.streams import DOMAIN, END, Client, chat, ping, show
 from tests.world import run
 from vrxmpp import ns
 from vrxmpp.store import open_stores

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.streams import DOMAIN, END, Client, House, Slow, chat, ping
+from tests.house import House, Slow
+from tests.streams import DOMAIN, END, Client, chat, ping
 from vrxmpp import ns
 from vrxmpp.core.module import At, Module, Request, iq, stage
 from vrxmpp.core.session import Session

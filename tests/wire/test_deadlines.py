@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.streams import DOMAIN, END, Client, House, Slow, chat, ping, stream_header
+from tests.house import House, Slow
+from tests.streams import DOMAIN, END, Client, chat, ping, stream_header
 from vrxmpp import ns
 
 Build = Callable[..., House]

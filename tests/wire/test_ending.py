@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.streams import DOMAIN, END, Client, House, Slow, chat, ping, stream_header
+from tests.house import House, Slow
+from tests.streams import DOMAIN, END, Client, chat, ping, stream_header
 from vrxmpp import ns
 from vrxmpp.errors import StreamCondition, StreamError
 

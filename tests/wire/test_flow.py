@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.house import House, Slow
 from tests.network import MemoryPipe
-from tests.streams import DOMAIN, Client, House, Slow, chat, ping
+from tests.streams import DOMAIN, Client, chat, ping
 from vrxmpp import ns
 
 Build = Callable[..., House]

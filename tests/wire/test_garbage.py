@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.streams import DOMAIN, Client, House, show, stream_header
+from tests.house import House
+from tests.streams import DOMAIN, Client, show, stream_header
 from vrxmpp import ns
 
 Build = Callable[..., House]

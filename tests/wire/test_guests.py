@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.streams import DOMAIN, Client, House, chat, encode
+from tests.house import House
+from tests.streams import DOMAIN, Client, chat, encode
 from vrxmpp import ns
 
 Build = Callable[..., House]

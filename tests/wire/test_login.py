@@ -7,8 +7,9 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
+from tests.house import House, Slow
 from tests.passwords import Scram
-from tests.streams import DOMAIN, PASSWORD, Client, House, Slow, chat, decode, encode, ping, stream_header
+from tests.streams import DOMAIN, PASSWORD, Client, chat, decode, encode, ping, stream_header
 from tests.world import run
 from vrxmpp import ns
 from vrxmpp.store import open_stores

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.streams import DOMAIN, END, Client, House, chat, show, stream_header
+from tests.house import House
+from tests.streams import DOMAIN, END, Client, chat, show, stream_header
 from vrxmpp import ns
 
 Build = Callable[..., House]

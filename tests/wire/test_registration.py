@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.streams import DOMAIN, PASSWORD, Client, House, Slow, show
+from tests.house import House, Slow
+from tests.streams import DOMAIN, PASSWORD, Client, show
 from vrxmpp import ns
 from vrxmpp.store.interfaces import StorageError
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.streams import DOMAIN, Client, House, chat, stream_header
+from tests.house import House
+from tests.streams import DOMAIN, Client, chat, stream_header
 from vrxmpp import ns
 from vrxmpp.errors import StreamCondition
 

@@ -9,8 +9,9 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
+from tests.house import House
 from tests.network import TlsPipe
-from tests.streams import DOMAIN, Client, House, chat, ping, show, stream_header
+from tests.streams import DOMAIN, Client, chat, ping, show, stream_header
 from vrxmpp import ns
 from vrxmpp.net.tls import CertificateError, CertificateFiles
 
