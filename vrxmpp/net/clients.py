@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 
 from vrxmpp.core.host import Host
 from vrxmpp.errors import StreamCondition, StreamError
@@ -48,6 +49,8 @@ class Served:
 
 class Clients:
     """All clients' connections, and what they have in common."""
+
+    log = Logger()
 
     def __init__(
         self,
@@ -93,7 +96,10 @@ class Clients:
         self.addresses.next_second()
         now = self.clock.seconds()
         for connection in list(self.connections):
-            connection.sweep(now)
+            try:
+                connection.sweep(now)
+            except Exception:
+                self.log.failure("{address} could not be looked after", address=connection.address)
 
     def served(self, domain: str) -> Served | None:
         """Return the domain a stream header names, if it is ours."""
