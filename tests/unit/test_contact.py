@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.world import World
 from vrxmpp import dom, ns
+from vrxmpp.config.models import Contacts
 from vrxmpp.modules.contact import ContactAddresses
 from vrxmpp.modules.disco import ServiceDiscovery
 
@@ -36,3 +39,14 @@ def test_the_addresses_are_in_the_form_of_the_domain() -> None:
 
 def test_without_addresses_there_is_no_form() -> None:
     assert _form(World(ServiceDiscovery(), ContactAddresses({"abuse": []}))) is None
+
+
+@pytest.mark.parametrize("purpose", ["abuse", "admin", "feedback", "sales", "security", "status", "support"])
+def test_every_purpose_can_be_configured(purpose: str) -> None:
+    """Those that are registered."""
+    configured = Contacts.model_validate({purpose: ("mailto:a@example.net",)})
+    form = _form(World(ServiceDiscovery(), ContactAddresses(configured.model_dump())))
+    assert form == {
+        "FORM_TYPE": ["http://jabber.org/network/serverinfo"],
+        f"{purpose}-addresses": ["mailto:a@example.net"],
+    }

@@ -84,6 +84,7 @@ class Contacts(_Table):
     feedback: tuple[ContactUri, ...] = Field(default=(), description="For praise and complaints.")
     sales: tuple[ContactUri, ...] = Field(default=(), description="The sales department.")
     security: tuple[ContactUri, ...] = Field(default=(), description="For reports of weaknesses.")
+    status: tuple[ContactUri, ...] = Field(default=(), description="Where it is told whether the service works.")
     support: tuple[ContactUri, ...] = Field(default=(), description="Help for users.")
 
 
