@@ -102,6 +102,10 @@ class Live(Protocol):
         """End the session of a full JID, or all sessions of a bare one; return how many."""
         ...
 
+    async def end_subscriptions(self, jid: Jid) -> None:
+        """Tell the contacts of an account that it goes for good."""
+        ...
+
     def account_removed(self, jid: Jid) -> None: ...
     def account_disabled(self, jid: Jid) -> None: ...
     def password_changed(self, jid: Jid) -> None: ...
@@ -126,6 +130,8 @@ class Administration:
         """Remove the account and all that is stored for it. Its sessions end first, so that they can still write."""
         await self.disable_user(jid)
         address, accounts = self._find(jid)
+        if self._live:
+            await self._live.end_subscriptions(address)
         _must_exist(await accounts.remove(address.local), address)
         if self._live:
             self._live.account_removed(address)

@@ -249,6 +249,13 @@ class Server(Service):
             host.end(session, StreamError(StreamCondition.POLICY_VIOLATION, "ended by an administrator"))
         return len(sessions)
 
+    async def end_subscriptions(self, jid: Jid) -> None:
+        """Tell the contacts of an account that it goes for good."""
+        host = self._router.hosts[jid.domain]
+        account = await host.wake(jid.local)
+        if account is not None:
+            host.end_subscriptions(account)
+
     def account_removed(self, jid: Jid) -> None:
         """Forget an account, and end its sessions."""
         self._router.hosts[jid.domain].forget(jid.local, StreamCondition.NOT_AUTHORIZED)

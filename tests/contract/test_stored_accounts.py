@@ -17,6 +17,7 @@ from vrxmpp.store.interfaces import (
     NewAccount,
     RosterItem,
     ScramKeys,
+    Subscription,
 )
 
 if TYPE_CHECKING:
@@ -160,6 +161,30 @@ def test_removing_an_account_removes_all_it_had(storage: Storage, romeo: Account
     successor = storage.add_account("romeo")
     assert successor != romeo
     assert storage.wait(stores.accounts.wake("romeo")) == AccountState(successor, "romeo", True)
+
+
+def test_nobody_stays_subscribed_to_an_account_that_is_removed(storage: Storage, romeo: AccountId) -> None:
+    """Whoever gets the name next must not see the presence of these contacts."""
+    juliet = storage.add_account("juliet")
+    nurse = storage.add_account("nurse")
+    jid, other = Jid.parse("romeo@library.example"), Jid.parse("paris@library.example")
+    kept = RosterItem(other, subscription=Subscription.BOTH)
+    storage.wait(storage.stores.rosters.put(juliet, kept))
+    version = storage.wait(
+        storage.stores.rosters.put(
+            juliet, RosterItem(jid, "Romeo", ("Friends",), Subscription.BOTH, asked=True, approved=True)
+        )
+    )
+    storage.wait(storage.stores.rosters.put(nurse, RosterItem(jid, request=b"<presence/>", listed=False)))
+    storage.wait(storage.stores.accounts.remove("romeo"))
+
+    state = storage.wait(storage.stores.accounts.wake("juliet"))
+    assert state is not None
+    assert set(state.roster) == {kept, RosterItem(jid, "Romeo", ("Friends",))}
+    assert state.roster_version > version
+    state = storage.wait(storage.stores.accounts.wake("nurse"))
+    assert state is not None
+    assert state.roster == ()
 
 
 def test_a_late_write_reaches_no_successor(storage: Storage, romeo: AccountId) -> None:

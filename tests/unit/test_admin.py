@@ -57,6 +57,9 @@ class Running:
         self.told.append(("kick", jid.text))
         return sum(jid.text in {full, Jid.parse(full).bare.text} for full in self.open)
 
+    async def end_subscriptions(self, jid: Jid) -> None:
+        self.told.append(("end subscriptions", jid.text))
+
     def account_removed(self, jid: Jid) -> None:
         self.told.append(("removed", jid.text))
 
@@ -144,7 +147,7 @@ def test_a_removed_users_sessions_end_while_they_can_still_write(running: tuple[
     live.account_disabled = lambda jid: existed.append(office.keys(jid.local) is not None)  # type: ignore[method-assign]
     office.ask("user remove", jid="alice@library.example")
     assert existed == [True]
-    assert live.told == [("removed", "alice@library.example")]
+    assert live.told == [("end subscriptions", "alice@library.example"), ("removed", "alice@library.example")]
     assert office.keys("alice") is None
 
 

@@ -20,7 +20,7 @@ from vrxmpp.core.stages import Side, Walk
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.jid import InvalidJid, Jid
 from vrxmpp.stanza import Kind, Stanza
-from vrxmpp.store.interfaces import AccountId, Accounts, AccountState
+from vrxmpp.store.interfaces import AccountId, Accounts, AccountState, Subscription
 from vrxmpp.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -141,6 +141,14 @@ class Host:
                 self.end(session, StreamError(condition))
             self._resting.pop(local, None)
             self.awake.pop(local, None)
+
+    def end_subscriptions(self, account: Account) -> None:
+        """Take leave of an account's contacts, for it is removed (RFC 6121 §3.2, §3.3; XEP-0077 §3.2)."""
+        for item in account.roster.values():
+            if item.subscription in {Subscription.FROM, Subscription.BOTH}:
+                self.router.send(Stanza("presence", to=item.jid, sender=account.jid, type="unsubscribed"))
+            if item.asked or item.subscription in {Subscription.TO, Subscription.BOTH}:
+                self.router.send(Stanza("presence", to=item.jid, sender=account.jid, type="unsubscribe"))
 
     # -- sessions
 

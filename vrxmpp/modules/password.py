@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from vrxmpp import dom, ns, xml
-from vrxmpp.core.account import Account
 from vrxmpp.core.module import At, Module, Request, Xep, iq
 from vrxmpp.core.peers import Derive
 from vrxmpp.core.session import Session
@@ -11,7 +10,7 @@ from vrxmpp.dom import Element
 from vrxmpp.errors import Condition, StanzaError, StreamCondition
 from vrxmpp.jid import InvalidJid, prepare_local
 from vrxmpp.stanza import Stanza
-from vrxmpp.store.interfaces import Accounts, Subscription
+from vrxmpp.store.interfaces import Accounts
 
 
 class PasswordChange(Module):
@@ -74,15 +73,7 @@ class PasswordChange(Module):
         if account.sessions.get(session.jid.resource) is session:
             session.deliver(request.reply())  # here, as there will be no session when the router would answer
         self.host.forget(account.jid.local, StreamCondition.NOT_AUTHORIZED)
-        self._end_subscriptions(account)
-
-    def _end_subscriptions(self, account: Account) -> None:
-        send = self.host.router.send
-        for item in account.roster.values():
-            if item.subscription in {Subscription.FROM, Subscription.BOTH}:
-                send(Stanza("presence", to=item.jid, sender=account.jid, type="unsubscribed"))
-            if item.asked or item.subscription in {Subscription.TO, Subscription.BOTH}:
-                send(Stanza("presence", to=item.jid, sender=account.jid, type="unsubscribe"))
+        self.host.end_subscriptions(account)
 
 
 def _is_name_of(local: str, username: str) -> bool:

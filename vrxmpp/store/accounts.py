@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, null, select, update
 
 from vrxmpp.jid import Jid
 from vrxmpp.store.database import Database
@@ -85,6 +85,20 @@ _SET_LAST_ACTIVITY = Statement(
     .values(last_activity_at=bindparam("at"), last_activity_status=bindparam("status"))
 )
 _REMOVE = Statement(delete(accounts).where(*_AT_ADDRESS))
+_THEIR_CONTACT = roster_items.c.jid == bindparam("jid")
+_END_SUBSCRIPTIONS = (
+    Statement(
+        update(accounts)
+        .where(accounts.c.id.in_(select(roster_items.c.account).where(_THEIR_CONTACT)))
+        .values(roster_version=accounts.c.roster_version + 1)
+    ),
+    Statement(delete(roster_items).where(_THEIR_CONTACT, roster_items.c.listed.is_(False))),
+    Statement(
+        update(roster_items)
+        .where(_THEIR_CONTACT)
+        .values(subscription=Subscription.NONE.value, asked=False, approved=False, request=null())
+    ),
+)
 
 
 class SqlAccounts:
@@ -137,7 +151,14 @@ class SqlAccounts:
         return await self._change(_SET_ENABLED, local, enabled=enabled)
 
     async def remove(self, local: str) -> bool:
-        return await self._change(_REMOVE, local)
+        def work(connection: Connection) -> bool:
+            existed = _REMOVE.run(connection, domain=self._domain, local=local) > 0
+            if existed:
+                for statement in _END_SUBSCRIPTIONS:
+                    statement.run(connection, jid=f"{local}@{self._domain}")
+            return existed
+
+        return await self._database.write(work)
 
     async def summary(self, local: str) -> AccountSummary | None:
         row = await self._database.read(lambda connection: _SUMMARY.row(connection, domain=self._domain, local=local))
