@@ -111,7 +111,7 @@ def test_a_session_ends_all_the_same(broken: House, how: str) -> None:
 
 def test_a_bug_in_the_reader_ends_one_stream(house: House) -> None:
     juliet, romeo = house.login("juliet"), house.login("romeo")
-    [connection] = [each for each in house.clients.connections if each._local == "romeo"]
+    [connection] = [each.outlet for each in house.host.all_sessions() if each.account.jid.local == "romeo"]
 
     class Framer:
         unfinished = False
@@ -121,7 +121,7 @@ def test_a_bug_in_the_reader_ends_one_stream(house: House) -> None:
 
         def rest(self) -> None: ...
 
-    connection._framer = Framer()  # type: ignore[assignment]
+    connection.framer = Framer()  # type: ignore[assignment]
     romeo.send(ping("p"))
     assert romeo.fails() == "internal-server-error"
     assert only_divisions_by_zero(house) == 1

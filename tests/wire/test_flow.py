@@ -153,7 +153,7 @@ def test_thousands_of_elements_before_the_log_in_are_not_even_read(house: House,
     romeo = house.connect()
     romeo.open()
     [connection] = house.clients.connections
-    framer = connection._framer
+    framer = connection.framer
     feed = framer.feed
 
     class Counting:
@@ -164,7 +164,7 @@ def test_thousands_of_elements_before_the_log_in_are_not_even_read(house: House,
             fed.append(len(data))
             return feed(data)
 
-    connection._framer = Counting()  # type: ignore[assignment]
+    connection.framer = Counting()  # type: ignore[assignment]
     romeo.send(element * (65_536 // len(element)))
     assert romeo.fails() in {"unsupported-stanza-type", "not-authorized"}
     assert sum(fed) <= 8192

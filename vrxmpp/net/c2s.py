@@ -1,18 +1,16 @@
-"""A client's connection: bytes to the framer, stanzas to the session, and all that happens before there is one.
+"""A client's connection: bytes to the framer, stanzas to the session, or to its beginning before there is one.
 
-RFC 6120 §4 to §7, RFC 7590. Input is held back (``Hold``) while something waits for a store, while the client has sent
-more than its rate, and while it does not read what it is sent: order and back-pressure need no other care.
+RFC 6120 §4. Input is held back (``Hold``) while something waits for a store, while the client has sent more than its
+rate, and while it does not read what it is sent: order and back-pressure need no other care.
 """
 
 from __future__ import annotations
 
-import re
+import socket
 from collections import deque
 from enum import IntFlag, auto
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
 
-from OpenSSL import SSL
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer
@@ -24,12 +22,8 @@ from zope.interface import implementer
 from vrxmpp import ns
 from vrxmpp.core.session import Session
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
-from vrxmpp.jid import InvalidJid, Jid
-from vrxmpp.negotiation.feature import Have
-from vrxmpp.negotiation.mechanism import ChannelBindings
-from vrxmpp.negotiation.negotiator import Negotiator
+from vrxmpp.net.beginning import Beginning
 from vrxmpp.net.limits import Bucket
-from vrxmpp.net.tls import channel_bindings
 from vrxmpp.stanza import Stanza
 from vrxmpp.waiting import Waiting
 from vrxmpp.wire import writer
@@ -38,11 +32,12 @@ from vrxmpp.wire.framer import Framer
 from vrxmpp.wire.stream import Phase, Sign, Stream
 
 if TYPE_CHECKING:
-    from vrxmpp.net.clients import Clients, Served
+    from vrxmpp.net.clients import Clients
 
 _PIECE = 8192  # bytes of one client before others have their turn
-_VERSION = re.compile(r"0*[1-9][0-9]*\.[0-9]+")  # RFC 6120 §4.7.5: 1.0 or above
-_LANG_LENGTH = 35  # of a language tag (RFC 5646 §4.4.1); it is repeated on each stanza
+_TURN_SECONDS = 0.005  # the same, in time
+# A client that has silently vanished is found out after seven minutes; the kernel's own idea is two hours.
+_KEEPALIVE = {"TCP_KEEPIDLE": 300, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 4}
 _STREAM_ERROR = ns.qname(ns.STREAM, "error")
 
 
@@ -66,20 +61,15 @@ class ClientConnection(protocol.Protocol):
     def __init__(self, clients: Clients, address: str, *, direct_tls: bool) -> None:
         self._clients = clients
         self.address = address
-        self.have = Have.NOTHING
-        self._stream = Stream(Phase.SECURING if direct_tls else Phase.OPENING)
-        self._framer = Framer(clients.policy.before_login)
+        self.is_known = False  # who this is
+        self.stream = Stream(Phase.SECURING if direct_tls else Phase.OPENING)
+        self.framer = Framer(clients.policy.before_login)
         self._held = Hold.NOT
         self._events: list[Event] = []  # what came and is held back
         self._unparsed = b""  # what came behind that
         self._more = False  # whether others follow the event that is being dealt with
-        self._served: Served | None = None
-        self._negotiator: Negotiator | None = None
+        self._beginning: Beginning | None = Beginning(self, clients)  # until there is a session
         self._session: Session | None = None
-        self._local = ""
-        self._is_guest = False
-        self._lang = ""
-        self._header_sent = False
         self._backlog: deque[bytes] | None = None  # what waits for a client that does not read; None: it reads
         self._backlog_bytes = 0
         self._stalled_at = 0.0
@@ -101,13 +91,15 @@ class ClientConnection(protocol.Protocol):
             # Otherwise the kernel holds the end of a TLS 1.3 handshake back for 40 ms.
             transport.setTcpNoDelay(True)
             transport.setTcpKeepAlive(True)
+            if hasattr(transport, "socket"):
+                _notice_silence(transport.socket)
         self._clients.connections.add(self)
 
     def handshakeCompleted(self) -> None:
         """TLS is there, by STARTTLS or from the start."""
-        self._deadline = self._login_by
-        self._stream.move(Sign.SECURED)
-        self.have |= Have.SECURE
+        if self._beginning is not None:
+            self._deadline = self._login_by
+            self._beginning.secured()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come, decrypted."""
@@ -121,10 +113,10 @@ class ClientConnection(protocol.Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, however that came."""
         self._stop()
-        self._stream.phase = Phase.CLOSED
+        self.stream.phase = Phase.CLOSED
         self._end_session()
         self._let_go()
-        self._clients.addresses.left(self.address, logged_in=Have.IDENTITY in self.have)
+        self._clients.addresses.left(self.address, logged_in=self.is_known)
         self._clients.left(self)
 
     def pauseProducing(self) -> None:
@@ -152,7 +144,7 @@ class ClientConnection(protocol.Protocol):
 
     def _read(self, data: bytes) -> None:
         try:
-            events = self._framer.feed(data)
+            events = self.framer.feed(data)
         except Exception:
             self._fail(Failure())
             return
@@ -175,7 +167,9 @@ class ClientConnection(protocol.Protocol):
                 self._clients.clock.callLater(0, self._release, Hold.TURN)
 
     def _take(self, events: list[Event]) -> None:
-        """Deal with events in order, until one of them has to wait."""
+        """Deal with events in order, until one of them has to wait, or it is somebody else's turn."""
+        seconds = self._clients.clock.seconds
+        until = seconds() + _TURN_SECONDS
         try:
             for index, event in enumerate(events):
                 if type(event) is Stanza and self._session is not None:
@@ -185,6 +179,9 @@ class ClientConnection(protocol.Protocol):
                 else:
                     self._more = index + 1 < len(events)
                     self._negotiate(event)
+                if index + 1 < len(events) and seconds() > until and not self._held:
+                    self._hold(Hold.TURN)
+                    self._clients.clock.callLater(0, self._release, Hold.TURN)
                 if self._held:
                     self._events = events[index + 1 :]
                     return
@@ -194,8 +191,6 @@ class ClientConnection(protocol.Protocol):
     def _negotiate(self, event: Event) -> None:
         """Deal with whatever is not a stanza of a session."""
         match event:
-            case Header():
-                self._open(event)
             case StreamError():
                 raise event
             case End():
@@ -204,35 +199,12 @@ class ClientConnection(protocol.Protocol):
                 self._end()  # RFC 6120 §4.9.1.1: it has closed its stream with that
             case Malformed():
                 self._refuse_malformed(event)
-            case Nonza() | Stanza():
-                if self._negotiator is None:
+            case Header() | Nonza() | Stanza():
+                if self._beginning is None:
                     raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE)
-                waiting = self._negotiator.take(event, self)
+                waiting = self._beginning.take(event)
                 if waiting is not None:
                     self._work(waiting)
-
-    def _open(self, header: Header) -> None:
-        """RFC 6120 §4.3: answer the client's header with ours and the features."""
-        self._stream.move(Sign.HEADER)
-        self._lang = header.lang if len(header.lang) <= _LANG_LENGTH else ""
-        served = self._clients.served(header.to)
-        self._send_header(served.host.domain if served else header.to, header.sender)
-        if served is None or (self._served is not None and served.host is not self._served.host):
-            raise StreamError(StreamCondition.HOST_UNKNOWN)
-        if not _VERSION.fullmatch(header.version):
-            raise StreamError(StreamCondition.UNSUPPORTED_VERSION)
-        self._served = served
-        if self._negotiator is None:
-            self._negotiator = Negotiator(served.features())
-        self.send(self._negotiator.offers(self))
-
-    def _send_header(self, sender: str, to: str = "") -> None:
-        try:
-            to = Jid.parse(to).text if to else ""
-        except InvalidJid:
-            to = ""
-        self.send(writer.header(sender=sender, to=to, id=token_hex(16), lang="en"))
-        self._header_sent = True
 
     def _refuse_malformed(self, event: Malformed) -> None:
         """RFC 6120 §8.3.3.8: an address that is none is answered; before the log-in it is a stanza too early."""
@@ -244,7 +216,7 @@ class ClientConnection(protocol.Protocol):
 
     def _end(self) -> None:
         """RFC 6120 §4.4: the client has closed its stream; close ours."""
-        self._stream.move(Sign.END)
+        self.stream.move(Sign.END)
         self._hang_up(writer.CLOSE)
         self._end_session()
 
@@ -282,12 +254,6 @@ class ClientConnection(protocol.Protocol):
         if not self._held:
             cast(Any, self.transport).resumeProducing()
 
-    async def pause(self, seconds: float) -> None:
-        """Wait; the input is held, as what calls this is work."""
-        pause: Deferred[None] = Deferred()
-        self._clients.clock.callLater(seconds, pause.callback, None)
-        await pause
-
     # -- output
 
     def send(self, raw: bytes) -> None:
@@ -324,12 +290,12 @@ class ClientConnection(protocol.Protocol):
         """End the stream with an error, and the connection with it (RFC 6120 §4.9.1.1)."""
         if Hold.OVER in self._held:
             return
-        if self._stream.phase is Phase.SECURING:
+        if self.stream.phase is Phase.SECURING:
             self._abort()  # nothing can be said in the middle of a handshake
             return
-        if not self._header_sent:
-            self._send_header(next(iter(self._clients.domains)))
-        self._stream.move(Sign.CLOSE)
+        if self._beginning is not None:
+            self._beginning.show_header()
+        self.stream.move(Sign.CLOSE)
         self._hang_up(writer.error(error))
         self._end_session()
 
@@ -364,70 +330,30 @@ class ClientConnection(protocol.Protocol):
         if self._session is not None:
             self._session.host.end(self._session)
 
-    # -- negotiation's side (negotiation.feature.Channel)
+    # -- what its beginning asks for
 
-    def move(self, sign: Sign) -> None:
-        """Change the stream's state."""
-        self._stream.move(sign)
+    @property
+    def is_over(self) -> bool:
+        """Whether the stream has ended."""
+        return Hold.OVER in self._held
 
-    def start_tls(self, proceed: bytes) -> None:
-        """RFC 6120 §5.4.2.3, §5.4.3.3."""
-        assert self._served is not None
-        self._renew(Sign.STARTTLS, proceed)
-        self._deadline = min(self._login_by, self._clients.clock.seconds() + self._clients.policy.timeouts.handshake)
-        certificates = self._clients.certificates.for_domain(self._served.host.domain)
-        cast(Any, self.transport).startTLS(certificates)
+    @property
+    def is_followed(self) -> bool:
+        """Whether more has come behind what is being dealt with, a part of an element or more."""
+        return self.framer.unfinished or bool(self._events or self._unparsed) or self._more
 
-    def bindings(self) -> ChannelBindings:
-        """The channel bindings of this connection, none without TLS."""
-        handle = cast(Any, self.transport).getHandle()
-        return channel_bindings(handle) if isinstance(handle, SSL.Connection) else ChannelBindings()
+    def allow(self, seconds: float) -> None:
+        """Set how long the next step may take."""
+        self._deadline = self._clients.clock.seconds() + seconds
+        if not self.is_known:
+            self._deadline = min(self._deadline, self._login_by)
 
-    def identify(self, local: str, success: bytes, *, guest: bool = False) -> None:
-        """RFC 6120 §6.4.6: the user is known; a new stream begins, under the limits of the known."""
-        self._renew(Sign.AUTHENTICATED, success)
-        self._local = local
-        self._is_guest = guest
-        self.have |= Have.IDENTITY
-        self._clients.addresses.logged_in(self.address)
-        self._deadline = self._clients.clock.seconds() + self._clients.policy.timeouts.bind
-        self._framer.limits = self._clients.policy.after_login
-
-    def _renew(self, sign: Sign, last: bytes) -> None:
-        """End one stream with its last words; another follows. What was pipelined behind this one is a violation."""
-        if self._framer.unfinished or self._events or self._unparsed or self._more:
-            raise StreamError(StreamCondition.POLICY_VIOLATION, "data behind the end of a negotiation")
-        self._stream.move(sign)
-        self.send(last)
-        self._framer.restart()
-        self._header_sent = False
-
-    async def bind(self, resource: str) -> str:
-        """RFC 6120 §7: the session begins."""
-        assert self._served is not None
-        session = await self._served.host.bind(
-            self._local,
-            resource,
-            self,
-            guest=self._is_guest,
-            lang=self._lang,
-            address=self.address,
-            security=self._tls_version(),
-        )
-        if Hold.OVER in self._held:  # it has gone while the account was read
-            self._served.host.end(session)
-            raise StanzaError(Condition.RECIPIENT_UNAVAILABLE)
-        self._stream.move(Sign.BOUND)
-        self.have |= Have.RESOURCE
+    def begin(self, session: Session) -> None:
+        """From now on there is a session."""
         self._session = session
-        self._negotiator = None
+        self._beginning = None
         self._deadline = 0.0
         cast(Any, self.transport).registerProducer(self, True)
-        return session.jid.text
-
-    def _tls_version(self) -> str:
-        handle = cast(Any, self.transport).getHandle()
-        return handle.get_protocol_version_name() if isinstance(handle, SSL.Connection) else ""
 
     # -- time
 
@@ -437,15 +363,21 @@ class ClientConnection(protocol.Protocol):
             self._expire()
         elif self._backlog and now - self._stalled_at > self._clients.policy.output.stalled_seconds:
             self._cut_off()
-        elif not self._framer.unfinished:
-            self._framer.rest()
+        elif not self.framer.unfinished:
+            self.framer.rest()
         elif self._held or not self._unfinished_at:
             self._unfinished_at = now
         elif now - self._unfinished_at > self._clients.policy.timeouts.stanza:
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
 
     def _expire(self) -> None:
-        if Hold.OVER in self._held or self._stream.phase is Phase.SECURING:
+        if Hold.OVER in self._held or self.stream.phase is Phase.SECURING:
             self._abort()
         else:
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
+
+
+def _notice_silence(connected: socket.socket) -> None:
+    for option, value in _KEEPALIVE.items():
+        if hasattr(socket, option):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
