@@ -117,8 +117,9 @@ class House:
         foundations = Foundations(
             self.database, self.router, Throttle(clock.seconds), b"a secret", run_in_thread, utc_now()
         )
+        self._assemble = lambda: {each.domain: assemble(config, each, foundations) for each in config.hosts}
         self.clients = Clients(
-            {each.domain: assemble(config, each, foundations) for each in config.hosts},
+            self._assemble(),
             _policy(config),
             Certificates(make_certificates(directory, *domains), b"xmpp-client"),
             _addresses(config),
@@ -160,6 +161,10 @@ class House:
 
     def login(self, name: str, resource: str = "here") -> Client:
         return self.connect().login(name, resource)
+
+    def reload(self) -> None:
+        """Fit the domains anew, as SIGHUP does."""
+        self.clients.domains.update(self._assemble())
 
     def wait(self, seconds: float) -> None:
         self.loop.wait(seconds)

@@ -344,6 +344,24 @@ def test_offline_messages_come_in_order_before_new_ones(build: Build) -> None:
     assert ids(juliet.hears()) == list(range(31))
 
 
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_everything_is_done_in_order(house: House, is_slow: bool) -> None:
+    """What can be done at once, what has to wait, and what comes in later pieces (RFC 6120 §10.1)."""
+    romeo = house.login("romeo")
+    slow = Slow(house)
+    if not is_slow:
+        slow.is_over()
+    both = "".join(
+        f"<iq type='get' id='n{n}'><vCard xmlns='{ns.VCARD}'/></iq>" + numbered(3, n + 1) for n in range(0, 400, 4)
+    )
+    assert len(both) > 3 * 8192
+    romeo.send(both)
+    while slow.is_asked:
+        slow.answer()
+        house.loop.settle()
+    assert ids(romeo.hears()) == list(range(400))
+
+
 def test_a_slow_database_holds_back_the_client_that_asked(house: House) -> None:
     juliet, romeo = come(house, "juliet"), house.login("romeo")
     slow = Slow(house)

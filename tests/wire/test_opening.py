@@ -202,3 +202,32 @@ def test_a_header_may_come_late_and_in_pieces(house: House) -> None:
     assert romeo.element().tag == f"{{{ns.STREAM}}}features"
     romeo.send(END)
     assert romeo.is_gone
+
+
+def test_a_reload_disturbs_nobody(house: House) -> None:
+    """Neither those in the middle of their log-in, nor those who are there."""
+    juliet = house.login("juliet")
+    juliet.send("<presence/>")
+    juliet.hears()
+    connected, opened, known = house.connect(), house.connect(), house.connect()
+    opened.open()
+    known.open()
+    known.authenticate("romeo")
+    house.reload()
+    connected.open()
+    known.open()
+    assert opened.authenticate("romeo").tag == f"{{{ns.SASL}}}success"
+    opened.open()
+    for client in (opened, known):
+        assert client.bind().get("type") == "result"
+        client.send(chat("still there?"))
+    assert len(juliet.hears()) == 2
+    assert juliet.ping() == []
+
+
+def test_a_byte_order_mark_is_no_mistake(house: House) -> None:
+    """RFC 6120 §11.6, RFC 3629 §6."""
+    romeo = house.connect()
+    romeo.send_bytes(b"\xef\xbb\xbf" + stream_header().encode())
+    assert romeo.element().tag == f"{{{ns.STREAM}}}features"
+    assert romeo.authenticate("romeo").tag == f"{{{ns.SASL}}}success"
