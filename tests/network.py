@@ -154,13 +154,15 @@ class MemoryPipe:
         self.wire = wire
         self.loop = loop
         self.delivers = True  # at once, or when the test says so
+        self.segment = 0  # bytes that arrive together; 0: as they are sent
 
     @property
     def is_open(self) -> bool:
         return bool(self.wire.connected)
 
     def write(self, data: bytes) -> None:
-        self.wire.incoming.append(data)
+        step = self.segment or len(data)
+        self.wire.incoming.extend(data[start : start + step] for start in range(0, len(data), step))
         if self.delivers:
             self.loop.settle()
 

@@ -351,9 +351,8 @@ def test_everything_is_done_in_order(house: House, is_slow: bool) -> None:
     slow = Slow(house)
     if not is_slow:
         slow.is_over()
-    both = "".join(
-        f"<iq type='get' id='n{n}'><vCard xmlns='{ns.VCARD}'/></iq>" + numbered(3, n + 1) for n in range(0, 400, 4)
-    )
+    vcard = "<iq type='get' id='n{}'><vCard xmlns='" + ns.VCARD + "'/></iq>"
+    both = "".join(vcard.format(number) + numbered(3, number + 1) for number in range(0, 400, 4))
     assert len(both) > 3 * 8192
     romeo.send(both)
     while slow.is_asked:

@@ -10,7 +10,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from tests.house import House
-from tests.network import TlsPipe
+from tests.network import MemoryPipe, TlsPipe
 from tests.streams import DOMAIN, Client, chat, ping, show, stream_header
 from vrxmpp import ns
 from vrxmpp.net.tls import CertificateError, CertificateFiles
@@ -42,7 +42,9 @@ def test_the_stream_is_secured(build: Build, tls: str) -> None:
     assert romeo.login("romeo").ping() == []
 
 
-@pytest.mark.parametrize("behind", [chat("smuggled"), " <a/>", "<a", "<", ping("p") * 200, stream_header()])
+@pytest.mark.parametrize(
+    "behind", [chat("smuggled"), " <a/>", "<a", "<", ping("p") * 200, stream_header(), " " * 8100 + chat("smuggled")]
+)
 def test_nothing_is_smuggled_in_behind_the_request(house: House, behind: str) -> None:
     """§5.3.3: what came in the clear is no input of the secure stream, but the end of this one."""
     romeo = house.connect()
@@ -135,6 +137,15 @@ def test_the_stream_that_was_is_forgotten(house: House) -> None:
     romeo.secure()
     assert b"stream" not in romeo.pipe.read()
     romeo.open(xml_lang="de")
+
+
+def test_tls_may_come_byte_by_byte(house: House) -> None:
+    romeo = house.connect()
+    assert isinstance(romeo.pipe, MemoryPipe)
+    romeo.pipe.segment = 1
+    romeo.open()
+    romeo.secure()
+    assert romeo.login("romeo").ping() == []
 
 
 # -- direct TLS
