@@ -45,7 +45,7 @@ def outcome(phase: Phase, sign: Sign) -> str:
     return stream.phase.name
 
 
-@pytest.mark.parametrize(("phase", "sign"), itertools.product(Phase, Sign))
+@pytest.mark.parametrize(("phase", "sign"), list(itertools.product(Phase, Sign)))
 def test_every_pair(phase: Phase, sign: Sign) -> None:
     if phase in {Phase.CLOSING, Phase.CLOSED}:
         violations = {Sign.STANZA: StreamCondition.NOT_AUTHORIZED, Sign.HEADER: StreamCondition.BAD_FORMAT}
