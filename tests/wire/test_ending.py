@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.house import House, Slow
-from tests.streams import DOMAIN, END, Client, chat, ping, stream_header
+from tests.streams import DOMAIN, END, Client, chat, encode, ping, stream_header
 from vrxmpp import ns
 from vrxmpp.errors import StreamCondition, StreamError
 
@@ -157,6 +157,19 @@ def test_nothing_follows_the_end(house: House) -> None:
         slow.answer()
     house.wait(1)
     assert romeo.pipe.read() == b""
+
+
+def test_not_even_an_answer_to_a_log_in_follows_the_end(house: House) -> None:
+    romeo = house.connect()
+    romeo.open()
+    slow = Slow(house)
+    romeo.send(f"<auth xmlns='{ns.SASL}' mechanism='SCRAM-SHA-1'>{encode('n,,n=romeo,r=abc')}</auth>")
+    assert slow.is_asked
+    romeo.wire.client_reads = False
+    house.stop(lambda _: None)
+    slow.answer()
+    romeo.wire.client_reads = True
+    assert romeo.fails() == "system-shutdown"
 
 
 def test_what_an_ended_session_has_sent_is_not_done(house: House) -> None:

@@ -168,6 +168,7 @@ def test_thousands_of_elements_before_the_log_in_are_not_even_read(house: House,
     romeo.send(element * (65_536 // len(element)))
     assert romeo.fails() in {"unsupported-stanza-type", "not-authorized"}
     assert sum(fed) <= 8192
+    assert len(house.loop.getDelayedCalls()) == 1, "the sweep, and nothing that remembers this client"
 
 
 def test_a_long_stanza_comes_in_many_turns(house: House) -> None:
@@ -237,6 +238,7 @@ def test_to_be_cut_off_is_worth_one_line_in_the_log(build: Build) -> None:
 def test_who_stalls_is_cut_off(build: Build) -> None:
     house = build(limits=NARROW)
     juliet, romeo = come(house, "juliet"), house.login("romeo")
+    house.wait(100)
     juliet.wire.client_reads = False
     fill(romeo, KERNEL // 10_000 + 2)
     house.wait(28)
@@ -250,11 +252,13 @@ def test_who_reads_slowly_is_not_cut_off(build: Build) -> None:
     house = build(limits=NARROW)
     juliet, romeo = come(house, "juliet"), house.login("romeo")
     heard: list[int] = []
-    for number in range(0, 200, 5):
+    for number in range(0, 200, 10):
         juliet.wire.client_reads = False
-        fill(romeo, 5, start=number)
+        fill(romeo, 10, start=number)
+        assert juliet.wire.producerPaused  # type: ignore[attr-defined]
         juliet.wire.client_reads = True
-        juliet.wire.give()  # what the transport has, not what waits behind it
+        juliet.wire.give()  # what the transport has
+        juliet.wire.give()  # what waited behind it
         juliet.wire.client_reads = False
         heard += ids(juliet.hears())
         house.wait(1)

@@ -323,6 +323,18 @@ def test_guesses_from_everywhere_are_slowed_down_for_one_account(house: House) -
     assert delays == [0.25, 0.5, 1.0, 2.0]
 
 
+def test_who_logs_in_has_a_clean_slate(house: House) -> None:
+    """The account, not the address: its owner may have mistyped."""
+    for number in range(3):
+        mallory = opened(house, secure=True, address=f"203.0.113.{number}")
+        mallory.send(plain("romeo", "wrong"))
+        delay(house, mallory)
+    assert opened(house).authenticate("romeo").tag == SUCCESS
+    clumsy = opened(house, secure=True, address="198.51.100.1")
+    clumsy.send(plain("romeo", "wrong"))
+    assert delay(house, clumsy) == 0.25
+
+
 def test_while_a_failure_waits_nothing_is_tried(house: House) -> None:
     romeo = opened(house, secure=True)
     romeo.send(plain("romeo", "wrong"))

@@ -43,7 +43,7 @@ def test_the_stream_is_secured(build: Build, tls: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "behind", [chat("smuggled"), " <a/>", "<a", "<", ping("p") * 200, stream_header(), " " * 8100 + chat("smuggled")]
+    "behind", [chat("smuggled"), " <a/>", "<a", "<", ping("p") * 200, stream_header(), " " * 9000 + chat("smuggled")]
 )
 def test_nothing_is_smuggled_in_behind_the_request(house: House, behind: str) -> None:
     """§5.3.3: what came in the clear is no input of the secure stream, but the end of this one."""
@@ -240,6 +240,19 @@ def test_the_session_knows_its_version(house: House, version: int, name: str) ->
     romeo.login("romeo")
     [session] = house.host.all_sessions()
     assert session.security == name
+
+
+def test_tls_is_not_negotiated_again(house: House) -> None:
+    """RFC 7590 §3.5: what the log-in was bound to stays what it was."""
+    romeo = house.connect()
+    romeo.open()
+    romeo.secure(version=SSL.TLS1_2_VERSION)
+    romeo.login("romeo")
+    assert isinstance(romeo.pipe, TlsPipe)
+    romeo.pipe.tls.renegotiate()
+    romeo.pipe.is_secure = False
+    with pytest.raises(SSL.Error):
+        romeo.pipe.shake_hands()
 
 
 def test_new_certificates_are_taken_by_new_connections(build: Build, certificates: object) -> None:

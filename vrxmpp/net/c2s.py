@@ -121,7 +121,7 @@ class ClientConnection(protocol.Protocol):
 
     def pauseProducing(self) -> None:
         """The client does not read; what is for it is kept here."""
-        self._backlog = self._backlog or deque()
+        self._backlog = deque()
         self._stalled_at = self._clients.clock.seconds()
 
     def resumeProducing(self) -> None:
@@ -340,7 +340,7 @@ class ClientConnection(protocol.Protocol):
     @property
     def is_followed(self) -> bool:
         """Whether more has come behind what is being dealt with, a part of an element or more."""
-        return self.framer.unfinished or bool(self._events or self._unparsed) or self._more
+        return self.framer.unfinished or bool(self._unparsed) or self._more
 
     def allow(self, seconds: float) -> None:
         """Set how long the next step may take."""
