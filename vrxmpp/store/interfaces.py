@@ -17,10 +17,6 @@ from vrxmpp.jid import Jid
 AccountId = NewType("AccountId", int)
 
 
-class Exists(Exception):  # noqa: N818
-    """There is such an account already."""
-
-
 class StorageError(Exception):
     """Storage cannot do what was asked: one line says why and quotes nothing that is stored. Nothing was changed."""
 
