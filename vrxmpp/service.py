@@ -28,7 +28,8 @@ from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.jid import Jid
 from vrxmpp.negotiation.throttle import Throttle
-from vrxmpp.net.clients import ClientFactory, ClientPolicy, Clients
+from vrxmpp.net.clients import ClientFactory, Clients
+from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
 from vrxmpp.net.tls import CertificateError, CertificateFiles, Certificates, DirectTls, make_self_signed
@@ -303,11 +304,11 @@ def _address(port: Any) -> str:
     return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
 
 
-def _policy(config: Config) -> ClientPolicy:
+def _policy(config: Config) -> StreamPolicy:
     limits = config.limits
     before, after = limits.unauthenticated, limits.stanza
     rest = {"attributes": after.attributes, "namespaces": after.namespaces}
-    return ClientPolicy(
+    return StreamPolicy(
         before_login=FramerLimits(before.stanza_bytes, before.depth, before.elements, **rest),
         after_login=FramerLimits(after.bytes, after.depth, after.elements, **rest),
         timeouts=Timeouts(**limits.timeout.model_dump()),

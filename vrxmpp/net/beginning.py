@@ -6,7 +6,6 @@ import re
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
@@ -106,13 +105,9 @@ class Beginning:
         certificates = self._clients.certificates.for_domain(self._served.host.domain)
         cast(Any, self._connection.transport).startTLS(certificates)
 
-    def _tls(self) -> SSL.Connection | None:
-        handle = cast(Any, self._connection.transport).getHandle()
-        return handle if isinstance(handle, SSL.Connection) else None
-
     def bindings(self) -> ChannelBindings:
         """The channel bindings of this connection, none without TLS."""
-        tls = self._tls()
+        tls = self._connection.tls()
         return channel_bindings(tls) if tls is not None else ChannelBindings()
 
     def identify(self, local: str, success: bytes, *, guest: bool = False) -> None:
@@ -121,24 +116,18 @@ class Beginning:
         self._local = local
         self._is_guest = guest
         self.have |= Have.IDENTITY
-        self._connection.is_known = True
+        self._connection.know()
         self._connection.allow(self._clients.policy.timeouts.bind)
-        self._connection.framer.limits = self._clients.policy.after_login
-        self._clients.addresses.logged_in(self.address)
 
     def _renew(self, sign: Sign, last: bytes) -> None:
-        """End one stream with its last words; another follows. What was pipelined behind this one is a violation."""
-        if self._connection.is_followed:
-            raise StreamError(StreamCondition.POLICY_VIOLATION, "data behind the end of a negotiation")
-        self.move(sign)
-        self.send(last)
-        self._connection.framer.restart()
+        """End one stream with its last words; another follows."""
+        self._connection.renew(sign, last)
         self._header_sent = False
 
     async def bind(self, resource: str) -> str:
         """RFC 6120 §7: the session begins."""
         assert self._served is not None
-        host, tls = self._served.host, self._tls()
+        host, tls = self._served.host, self._connection.tls()
         session = await host.bind(
             self._local,
             resource,
@@ -153,7 +142,7 @@ class Beginning:
             raise StanzaError(Condition.RECIPIENT_UNAVAILABLE)
         self.move(Sign.BOUND)
         self.have |= Have.RESOURCE
-        self._connection.begin(session)
+        self._connection.begin_session(session)
         return session.jid.text
 
     async def pause(self, seconds: float) -> None:

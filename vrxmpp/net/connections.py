@@ -1,0 +1,82 @@
+"""All connections of one kind: what holds for every one of them, their time limits, how they end together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from vrxmpp.errors import StreamCondition, StreamError
+from vrxmpp.net.connection import Connection
+from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
+from vrxmpp.wire.framer import FramerLimits
+
+
+class Timer(Protocol):
+    """The part of a reactor that tells the time, in seconds, and calls later."""
+
+    def seconds(self) -> float: ...
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPolicy:
+    """What holds for every connection of a kind."""
+
+    before_login: FramerLimits
+    after_login: FramerLimits
+    timeouts: Timeouts
+    rate: Rate
+    output: Output
+
+
+class Connections:
+    """All connections of one kind, and what they have in common."""
+
+    log = Logger()
+
+    def __init__(self, policy: StreamPolicy, addresses: Addresses, clock: Timer) -> None:
+        self.policy = policy
+        self.addresses = addresses
+        self.clock = clock
+        self.connections: set[Connection] = set()
+        self._all_gone: Deferred[None] | None = None
+        self._sweeper = LoopingCall(self.sweep)
+        self._sweeper.clock = cast(Any, clock)
+
+    def start(self) -> None:
+        """Begin to look after time limits."""
+        self._sweeper.start(1.0, now=False)
+
+    async def stop(self) -> None:
+        """End every stream, the server goes down (RFC 6120 §4.9.3.22); return when all connections are gone."""
+        for connection in list(self.connections):
+            connection.close(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
+        if self.connections:
+            self._all_gone = Deferred()
+            await self._all_gone  # the sweep cuts off who takes too long
+        if self._sweeper.running:
+            self._sweeper.stop()
+
+    def left(self, connection: Connection) -> None:
+        """A connection is gone."""
+        if connection.is_incoming:
+            self.addresses.left(connection.address, logged_in=connection.is_known)
+        self.connections.discard(connection)
+        if self._all_gone is not None and not self.connections:
+            gone, self._all_gone = self._all_gone, None
+            gone.callback(None)
+
+    def sweep(self) -> None:
+        """Do what is due each second."""
+        self.addresses.next_second()
+        now = self.clock.seconds()
+        for connection in list(self.connections):
+            try:
+                connection.sweep(now)
+            except Exception:
+                self.log.failure("{address} could not be looked after", address=connection.address)
