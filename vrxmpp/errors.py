@@ -95,9 +95,13 @@ class StanzaError(Exception):
 
 
 class StreamError(Exception):
-    """The end of a stream with a reason (RFC 6120 §4.9): ours to send, or their violation of the protocol."""
+    """The end of a stream with a reason (RFC 6120 §4.9): ours to send, or their violation of the protocol.
 
-    def __init__(self, condition: StreamCondition, text: str = "") -> None:
+    ``application`` is the serialised application-specific condition (§4.9.4), if any.
+    """
+
+    def __init__(self, condition: StreamCondition, text: str = "", *, application: bytes = b"") -> None:
         super().__init__(condition, text)
         self.condition = condition
         self.text = text
+        self.application = application

@@ -26,4 +26,5 @@ def features(*offers: bytes) -> bytes:
 def error(reason: StreamError) -> bytes:
     """Say why the stream ends, and end it (RFC 6120 §4.9)."""
     text = f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>{xml.text(reason.text)}</text>" if reason.text else ""
-    return f"<stream:error><{reason.condition} xmlns='{ns.STREAM_ERRORS}'/>{text}</stream:error>".encode() + CLOSE
+    condition = f"<{reason.condition} xmlns='{ns.STREAM_ERRORS}'/>{text}".encode()
+    return b"<stream:error>%b%b</stream:error>%b" % (condition, reason.application, CLOSE)
