@@ -217,6 +217,14 @@ class Host:
         elif not account.sessions:
             self._rest(account.jid.local)
 
+    def lost(self, domain: str) -> None:
+        """Tell every module that another domain cannot be reached any more."""
+        for module in self.modules:
+            try:
+                module.domain_lost(domain)
+            except Exception:
+                self.log.failure("{module} failed when a domain was lost", module=type(module).__name__)
+
     def all_sessions(self) -> Iterator[Session]:
         """Every session of this domain."""
         for account in list(self.awake.values()):

@@ -186,3 +186,6 @@ class Module:
 
     def session_ended(self, session: Session) -> None:
         """A session is over; it is out of its account's ``sessions`` already."""
+
+    def domain_lost(self, domain: str) -> None:
+        """Another domain, which is no host here, cannot be reached any more; its users are gone for ours."""

@@ -40,13 +40,23 @@ _SESSION_REQUEST = ns.qname(ns.SESSION, "session")
 
 
 class Router:
-    """Knows the hosts and the way to other servers."""
+    """Knows the hosts, the domains of services beside them, and the way to other servers."""
 
     log = Logger()
 
     def __init__(self, remote: Remote) -> None:
         self.hosts: dict[str, Host] = {}
+        self.services: dict[str, Remote] = {}  # domains on this machine that are nobody's host (XEP-0114)
         self.remote = remote
+
+    def is_ours(self, domain: str) -> bool:
+        """Whether a domain is served here: by a host or by a service."""
+        return domain in self.hosts or domain in self.services
+
+    def lost(self, domain: str) -> None:
+        """A domain that is no host of ours cannot be reached any more; its users are seen by nobody."""
+        for host in self.hosts.values():
+            host.lost(domain)
 
     # -- the two doors
 
@@ -83,6 +93,11 @@ class Router:
         waiting = self.route(stanza)
         return None if waiting is None else Deferred.fromCoroutine(waiting)
 
+    def send_away(self, stanza: Stanza) -> None:
+        """Give a stanza to the service or the other server its domain is at; StanzaError if that cannot be."""
+        assert stanza.to is not None
+        self.services.get(stanza.to.domain, self.remote).send(stanza)
+
     def refuse(self, stanza: Stanza, error: StanzaError) -> None:
         """Answer a stanza with an error, unless it is an answer itself (RFC 6120 §8.3.1)."""
         if stanza.type not in _ANSWERS and stanza.sender is not None:
@@ -111,9 +126,12 @@ class Router:
         host = self.hosts.get(to.domain)
         if host is None:
             try:
-                self.remote.send(answer)
+                self.send_away(answer)
             except StanzaError:
                 self.log.debug("no way back to {domain}", domain=to.domain)
+            return
+        if not to.resource and answer.kind == "presence":
+            self.send(answer)  # RFC 6121 §3.1.2: a request that cannot be delivered was the account's, not a client's
             return
         account = host.awake.get(to.local)
         session = account.sessions.get(to.resource) if account is not None else None
@@ -172,7 +190,7 @@ class Router:
         assert to is not None
         host = self.hosts.get(to.domain)
         if host is None:
-            self.remote.send(stanza)
+            self.send_away(stanza)
             return None
         if not to.local:
             return self._to_host(stanza, host, session)

@@ -70,7 +70,7 @@ class Subscriptions(Module):
         if stanza.type != "subscribe" or stanza.to.domain in router.hosts:
             return router.send(stanza)
         try:
-            router.remote.send(stanza)
+            router.send_away(stanza)
         except StanzaError:
             await self._contacts.keep(account, old)
             raise
