@@ -7,17 +7,23 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vrxmpp.config.models import AccountLimits, Config, Host, Reading
+from vrxmpp.config.components import Component
+from vrxmpp.config.limits import AccountLimits
+from vrxmpp.config.models import Config, Host
 from vrxmpp.config.problems import ConfigError, Problem, problems
+from vrxmpp.config.s2s import ServerConnections
+from vrxmpp.config.tables import Reading
 
 __all__ = [
     "DEFAULT_PATHS",
     "EXAMPLE",
     "AccountLimits",
+    "Component",
     "Config",
     "ConfigError",
     "Host",
     "Problem",
+    "ServerConnections",
     "find",
     "load",
     "parse",

@@ -1,4 +1,5 @@
-"""The certificates and keys a configuration names (PEM, RFC 7468), read far enough to see whether they will do."""
+"""The files a configuration names: certificates and keys (PEM, RFC 7468), read far enough to see whether they will do,
+and secrets."""
 
 from __future__ import annotations
 
@@ -29,6 +30,17 @@ def public_key(path: Path) -> bytes:
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError("holds no private key in PEM") from None
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def shared_secret(path: Path) -> str:
+    """Return the secret that is all the file holds, but for white space around it. Raise ValueError."""
+    try:
+        secret = _read(path).decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+    if not secret:
+        raise ValueError("holds no secret")
+    return secret
 
 
 def _read(path: Path) -> bytes:

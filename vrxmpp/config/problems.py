@@ -14,6 +14,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+_THE_KEY = "[key]"  # stands in a location where pydantic means the key itself, not what is under it
+_NOT_SHOWN = (("secret",), (_THE_KEY,))
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -72,18 +75,33 @@ def problems(error: ValidationError, model: type[BaseModel], file: Path) -> list
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel], file: Path) -> Problem:
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in details["loc"]).lstrip(".")
+    key = _key(details["loc"])
     if details["type"] == "extra_forbidden":
         return Problem(file, key, "", f"unknown key{_suggestion(details['loc'], model)}")
     if details["type"] == "missing":
         return Problem(file, key, "", "is missing")
-    return Problem(file, key, _shown(details["input"]), _hint(details))
+    hidden = details["loc"][-1:] in _NOT_SHOWN
+    return Problem(file, key, "" if hidden else _shown(details["input"]), _hint(details))
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """Return where something is as TOML writes it."""
+    return "".join(
+        f"[{part}]" if isinstance(part, int) else f".{toml_key(part)}" for part in location if part != _THE_KEY
+    ).lstrip(".")
+
+
+def toml_key(key: str) -> str:
+    """Return a key in quotes where it needs them."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     known = {name: keys(table) for name, table in tables(model)}
     *parents, key = location
     here = ".".join(part for part in parents if isinstance(part, str))
+    if here not in known:  # a table under a name of its own, such as [s2s.peer."old.example"]
+        here = ".".join(str(part) for part in parents[:-1])
     if near := get_close_matches(str(key), known[here], n=1):
         return f'; did you mean "{near[0]}"?'
     if elsewhere := [table for table, names in known.items() if key in names]:
@@ -92,7 +110,7 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
 
 
 def _shown(value: object) -> str:
-    if value is None:
+    if value is None or isinstance(value, dict | BaseModel):  # a table may hold secrets
         return ""
     text = hide_secrets(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 80 else text[:77] + "..."
@@ -105,6 +123,7 @@ _HINTS = {
     "path_type": "must be a path in quotes",
     "tuple_type": "must be a list: [...]",
     "model_type": "must be a table",
+    "dict_type": "must be a table",
 }
 
 
@@ -117,6 +136,8 @@ def _hint(details: ErrorDetails) -> str:
             return f"must be at least {context['ge']}"
         case "less_than_equal":
             return f"must be at most {context['le']}"
+        case "tuple_type" if isinstance(details["input"], dict):
+            return f"must be a list of tables: [[{_key(details['loc'])}]]"
         case "value_error":
             return str(context["error"])
         case kind:

@@ -8,11 +8,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from vrxmpp.config.addresses import Address
 from vrxmpp.config.models import Config
-from vrxmpp.config.problems import hide_secrets, inner_table, tables
+from vrxmpp.config.problems import hide_secrets, inner_table, tables, toml_key
+from vrxmpp.config.s2s import HostFederation
 from vrxmpp.jid import Jid
 
 _INTRODUCTION = """\
@@ -37,6 +39,24 @@ Listening addresses are [Twisted endpoint strings](https://docs.twisted.org/en/s
 """
 
 
+_TYPE_NAMES: dict[Any, str] = {
+    bool: "true or false",
+    str: "text",
+    SecretStr: "text",
+    Path: "path",
+    Jid: "address",
+    Address: "host:port",
+    Any: "anything",
+}
+
+_HEADERS = {
+    "": "Top level",
+    "host": "`[[host]]`",
+    "component": "`[[component]]`",
+    "s2s.peer": '`[s2s.peer."DOMAIN"]`',
+}
+
+
 def reference() -> str:
     """Return the reference page in Markdown."""
     names = {model: name for name, model in tables(Config)}
@@ -47,6 +67,8 @@ def in_force(config: Config) -> dict[str, Any]:
     """Return all options with their values, as the file would nest them; secrets are hidden."""
     values = config.model_dump(mode="json", by_alias=True, exclude_none=True)
     for host, shown in zip(config.hosts, values["host"], strict=True):
+        federation = config.federation(host).model_dump(mode="json")
+        shown["s2s"] = {key: federation[key] for key in HostFederation.model_fields}
         shown["limits"] = config.account_limits(host).model_dump()
     values["database"]["url"] = hide_secrets(config.database.url)
     return values
@@ -61,14 +83,14 @@ def _toml_lines(values: dict[str, Any], prefix: str) -> Iterator[str]:
     inner = []
     for key, value in values.items():
         if isinstance(value, dict):
-            inner.append((f"[{prefix}{key}]", key, value))
+            inner.append((f"[{prefix}{toml_key(key)}]", key, value))
         elif isinstance(value, list) and value and isinstance(value[0], dict):
-            inner += [(f"[[{prefix}{key}]]", key, item) for item in value]
+            inner += [(f"[[{prefix}{toml_key(key)}]]", key, item) for item in value]
         else:
-            yield f"{key} = {_toml(value)}"  # before any table, or it would belong to that
+            yield f"{toml_key(key)} = {_toml(value)}"  # before any table, or it would belong to that
     for header, key, table in inner:
         yield f"\n{header}"
-        yield from _toml_lines(table, f"{prefix}{key}.")
+        yield from _toml_lines(table, f"{prefix}{toml_key(key)}.")
 
 
 def _toml(value: object) -> str:
@@ -78,11 +100,11 @@ def _toml(value: object) -> str:
 
 
 def _table(name: str, model: type[BaseModel], names: dict[type[BaseModel], str]) -> str:
-    header = f"`[[{name}]]`" if name == "host" else f"`[{name}]`" if name else "Top level"
+    header = _HEADERS.get(name, f"`[{name}]`")
     lines = [f"## {header}", "", model.__doc__ or "", ""]
     if parent := names.get(model.__base__ or model):
         return "\n".join([*lines, f"Its keys are those of `[{parent}]`.", ""])
-    rows = [_row(key, field) for key, field in model.model_fields.items() if inner_table(field) is None]
+    rows = [_row(field.alias or key, field) for key, field in model.model_fields.items() if inner_table(field) is None]
     if not rows:
         return "\n".join(lines)
     return "\n".join([*lines, "| Key | Value | Default | Meaning |", "| --- | --- | --- | --- |", *rows, ""])
@@ -106,8 +128,10 @@ def _type_name(annotation: Any) -> str:
         return " or ".join(f"`{_toml(value)}`" for value in arguments)
     if get_origin(annotation) is tuple:
         return f"[{_type_name(arguments[0])}, ...]"
+    if get_origin(annotation) is dict:
+        return f"{{{_type_name(arguments[0])} = {_type_name(arguments[1])}, ...}}"
     if NoneType in arguments:
         return _type_name(arguments[0])
     if hasattr(annotation, "__metadata__"):
         return _type_name(arguments[0])
-    return {bool: "true or false", str: "text", Path: "path", Jid: "address"}[annotation]
+    return _TYPE_NAMES[annotation]
