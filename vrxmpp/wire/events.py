@@ -10,13 +10,18 @@ from vrxmpp.stanza import Stanza
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The opening of a stream (RFC 6120 §4.7), its attributes as they came, empty where absent."""
+    """The opening of a stream (RFC 6120 §4.7), its attributes as they came, empty where absent.
+
+    ``dialback``: it declares the namespace of server dialback, which is how a server says that it speaks it (XEP-0220
+    §2.4.1).
+    """
 
     to: str
     sender: str
     id: str
     lang: str
     version: str
+    dialback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

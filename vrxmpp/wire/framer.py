@@ -298,6 +298,7 @@ class Framer:
                 id=values.get("id", ""),
                 lang=values.get(_LANG, ""),
                 version=values.get("version", ""),
+                dialback=ns.DIALBACK in declared.values(),
             )
         )
 

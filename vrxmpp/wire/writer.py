@@ -9,13 +9,15 @@ CLOSE = b"</stream:stream>"
 
 
 def header(*, sender: str, to: str, id: str, lang: str = "en", content: str = ns.CLIENT) -> bytes:
-    """Open a stream (RFC 6120 §4.7); addresses that are empty are left out."""
-    attribute = xml.attribute
-    addresses = "".join(f" {name}='{attribute(value)}'" for name, value in (("from", sender), ("to", to)) if value)
+    """Open a stream (RFC 6120 §4.7); what is empty is left out, as the id by who initiates (§4.7.3)."""
+    attributes = {"from": sender, "to": to, "id": id, "xml:lang": lang}
+    if content != ns.COMPONENT_ACCEPT:  # XEP-0114 is older than stream features
+        attributes["version"] = "1.0"
+    written = "".join(f" {name}='{xml.attribute(value)}'" for name, value in attributes.items() if value)
+    dialback = f" xmlns:db='{ns.DIALBACK}'" if content == ns.SERVER else ""  # XEP-0220 §2.4.1
     return (
-        f"<?xml version='1.0'?><stream:stream xmlns='{content}' xmlns:stream='{ns.STREAM}'"
-        f"{addresses} id='{attribute(id)}' xml:lang='{attribute(lang)}' version='1.0'>"
-    ).encode()
+        f"<?xml version='1.0'?><stream:stream xmlns='{content}' xmlns:stream='{ns.STREAM}'{dialback}{written}>".encode()
+    )
 
 
 def features(*offers: bytes) -> bytes:
