@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from vrxmpp.store.accounts import SqlAccounts
 from vrxmpp.store.blocklists import SqlBlocklists
 from vrxmpp.store.database import Database
-from vrxmpp.store.interfaces import Accounts, Blocklists, Offline, PrivateStorage, Rosters, VCards
+from vrxmpp.store.interfaces import Accounts, Blocklists, Offline, Peers, PrivateStorage, Rosters, VCards
 from vrxmpp.store.offline import SqlOffline
+from vrxmpp.store.peers import SqlPeers
 from vrxmpp.store.private import SqlPrivateStorage
 from vrxmpp.store.rosters import SqlRosters
 from vrxmpp.store.vcards import SqlVCards
@@ -36,3 +37,8 @@ def open_stores(database: Database, domain: str) -> Stores:
         vcards=SqlVCards(database),
         private=SqlPrivateStorage(database),
     )
+
+
+def open_peers(database: Database) -> Peers:
+    """Return what ``database`` remembers of other servers."""
+    return SqlPeers(database)

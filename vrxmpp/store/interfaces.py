@@ -193,3 +193,16 @@ class PrivateStorage(Protocol):
     async def put(self, account: AccountId, name: str, xml: bytes, limit: int) -> bool:
         """Return false, and keep what was there, where all of the account's elements would pass ``limit`` bytes."""
         ...
+
+
+class Peers(Protocol):
+    """What is remembered of other servers. It is the same for all domains here. ``domain`` is prepared."""
+
+    async def certified(self) -> dict[str, datetime]:
+        """Return all that have shown a valid certificate, each with the time it last did."""
+        ...
+
+    async def note(self, domain: str, at: datetime) -> None:
+        """One shows a valid certificate now. Those that did not for a year are forgotten; beyond 100,000 a new one is
+        not remembered."""
+        ...

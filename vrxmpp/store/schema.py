@@ -15,6 +15,8 @@ commits) and ``-shm`` while the database is open::
        ├─- vcards              vcard
        └─< private_xml         name of the element · xml
 
+    certified_peers             domain of another server · first_seen, last_seen: with a valid certificate
+
 Removing an account removes all that hangs on it. Times are whole microseconds since 1970, UTC.
 """
 
@@ -38,7 +40,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"  # of the newest migration
+REVISION = "0002"  # of the newest migration
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -135,4 +137,14 @@ private_xml = Table(
     _account(primary_key=True),
     Column("name", Text, primary_key=True),
     Column("xml", LargeBinary, nullable=False),
+)
+
+certified_peers = Table(
+    "certified_peers",
+    metadata,
+    Column("domain", Text, primary_key=True),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+    Index("certified_peers_by_last_seen", "last_seen"),
+    sqlite_with_rowid=False,
 )
