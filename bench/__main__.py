@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
@@ -19,14 +21,15 @@ from bench import peers, report
 PROJECT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
-# How many accounts there are, and what the generator is told; its own defaults are the rest.
+# How many servers there are, and accounts on each, and what the generator is told; its own defaults are the rest.
 SCENARIOS = {
-    "chat": (100, "--tls starttls chat --pairs 50 --window 2 --seconds 6"),
-    "chat-plain": (100, "--tls none chat --pairs 50 --window 2 --seconds 6"),
-    "rate": (100, "--tls starttls rate --pairs 50 --rate 500 --seconds 6"),
-    "login": (50, "--tls starttls --sasl SCRAM-SHA-1 login --number 600 --at-once 32 --users 50"),
-    "presence": (201, "--tls starttls presence --contacts 200 --flips 150 --window 2"),
-    "idle": (1000, "--tls starttls idle --number 1000 --hold 8"),
+    "chat": (1, 100, "--tls starttls chat --pairs 50 --window 2 --seconds 6"),
+    "chat-plain": (1, 100, "--tls none chat --pairs 50 --window 2 --seconds 6"),
+    "federation": (2, 50, "--tls starttls chat --pairs 50 --window 2 --seconds 6"),
+    "rate": (1, 100, "--tls starttls rate --pairs 50 --rate 500 --seconds 6"),
+    "login": (1, 50, "--tls starttls --sasl SCRAM-SHA-1 login --number 600 --at-once 32 --users 50"),
+    "presence": (1, 201, "--tls starttls presence --contacts 200 --flips 150 --window 2"),
+    "idle": (1, 1000, "--tls starttls idle --number 1000 --hold 8"),
 }
 
 
@@ -72,29 +75,32 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def run(peer: peers.Peer, scenario: str) -> report.Result:
-    """Start one server afresh, play one scenario, stop it; return what the generator found."""
+    """Start servers of one kind afresh, play one scenario, stop them; return what the generator found."""
     cores = sorted(os.sched_getaffinity(0))
     server_core, generator_core = cores[0], cores[-1]
-    users, arguments = SCENARIOS[scenario]
+    servers, users, arguments = SCENARIOS[scenario]
     about = {"server": peer.name, "version": peer.version, "scenario": scenario, "time": time.time()}
-    with tempfile.TemporaryDirectory(prefix="vrxmpp-bench-") as name:
-        directory = Path(name)
-        peers.write_certificate(directory)
-        port, direct_port = peers.free_ports(2)
-        place = peers.Place(directory, port, direct_port, users)
+    with tempfile.TemporaryDirectory(prefix="vrxmpp-bench-") as directory, ExitStack() as stack:
+        places = peers.two_places(Path(directory), users)[:servers]
         try:
-            with peers.running(peer, place, server_core) as pid, peers.pinned(generator_core):
-                result = about | generate(port, pid, arguments)
+            pids = [stack.enter_context(peers.running(peer, place, server_core)) for place in places]
+            stack.enter_context(peers.pinned(generator_core))
+            result = about | generate(places, pids, arguments)
         except peers.NotRunningError as error:
             result = about | {"ok": False, "problem": str(error)}
+        if servers > 1 and result["ok"] and not all(peer.federated(place) for place in places):
+            result |= {"ok": False, "problem": "not every server has proven its domain by its certificate"}
     shown = {key: result[key] for key in ("per_second", "per_cpu_second", "kib_per_connection") if key in result}
     click.echo(f"# {scenario}, {peer.name}: {shown if result['ok'] else result['problem'] or 'FAILED'}", err=True)
     return result
 
 
-def generate(port: int, pid: int, arguments: str) -> report.Result:
-    """Run the load generator against a server; return its line of results."""
-    command = [sys.executable, "-m", "bench.load", "--port", str(port), "--pid", str(pid), *arguments.split()]
+def generate(places: Sequence[peers.Place], pids: Sequence[int], arguments: str) -> report.Result:
+    """Run the load generator against servers; return its line of results."""
+    command = [sys.executable, "-m", "bench.load"]
+    for place, pid in zip(places, pids, strict=True):
+        command += [f"--port={place.port}", f"--domain={place.domain}", f"--pid={pid}"]
+    command += arguments.split()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     try:
         result: report.Result = json.loads(done.stdout)

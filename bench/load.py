@@ -29,34 +29,39 @@ def duration(name: str, default: float, help: str) -> Callable[[Any], Any]:
 
 @click.group(context_settings={"show_default": True})
 @click.option("--host", default="127.0.0.1", help="Address of the server; only loopback is accepted.")
-@click.option("--port", type=click.IntRange(1, 65_535), required=True)
-@click.option("--domain", default="bench.local")
+@click.option("--port", "ports", type=click.IntRange(1, 65_535), multiple=True, required=True, help="Of each server.")
+@click.option("--domain", "domains", multiple=True, default=["one.example"], help="Of each server.")
 @click.option("--password", default="secret", help="Of every account; the accounts are u0, u1 and so on.")
 @click.option("--tls", type=click.Choice(["starttls", "direct", "none"]), default="starttls")
 @click.option("--sasl", type=click.Choice(MECHANISMS), default=MECHANISMS[0])
-@click.option("--pid", type=click.IntRange(1), required=True, help="The server's process, whose cost is measured.")
+@click.option("--pid", "pids", type=click.IntRange(1), multiple=True, required=True, help="Whose cost is measured.")
 @duration("--limit", 300, "Give up after so many seconds in all.")
 @click.pass_context
 def main(
     context: click.Context,
     *,
     host: str,
-    port: int,
-    domain: str,
+    ports: tuple[int, ...],
+    domains: tuple[str, ...],
     password: str,
     tls: str,
     sasl: str,
-    pid: int,
+    pids: tuple[int, ...],
     limit: float,
 ) -> None:
-    """Put load on one XMPP server. Exit status 0: nothing lost, duplicated, reordered, changed or refused."""
+    """Put load on one XMPP server, or on several: then their users take turns, and pairs live on two of them.
+
+    Exit status 0: nothing lost, duplicated, reordered, changed or refused.
+    """
+    if len(domains) != len(ports):
+        raise click.BadParameter("as many as there are ports", param_hint="--domain")
     try:
-        target = Target(host, port, domain, tls, sasl, password)
+        targets = [Target(host, *each, tls, sasl, password) for each in zip(ports, domains, strict=True)]
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--host") from None
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    context.obj = modes.Run(target, pid, limit)
+    context.obj = modes.Run(targets, pids, limit)
 
 
 def report(run: modes.Run, mode: str, play: Callable[[], dict[str, float]]) -> None:
@@ -69,8 +74,8 @@ def report(run: modes.Run, mode: str, play: Callable[[], dict[str, float]]) -> N
     ok = not problem and run.tally.clean
     result = {
         "mode": mode,
-        "tls": run.target.tls,
-        "sasl": run.target.mechanism,
+        "tls": run.targets[0].tls,
+        "sasl": run.targets[0].mechanism,
         "ok": ok,
         "problem": problem,
         **{name: getattr(run.tally, name) for name in ("sent", "delivered", "lost", "duplicated", "reordered")},

@@ -24,24 +24,24 @@ def _process_table() -> dict[int, tuple[int, float]]:
     return table
 
 
-def _family(root: int, table: dict[int, tuple[int, float]]) -> list[int]:
-    """Return `root` and its descendants."""
-    family = [root] if root in table else []
+def _family(roots: Sequence[int], table: dict[int, tuple[int, float]]) -> list[int]:
+    """Return the processes `roots` and their descendants."""
+    family = [root for root in roots if root in table]
     for member in family:
         family.extend(pid for pid, (parent, _) in table.items() if parent == member)
     return family
 
 
-def cpu_seconds(root: int) -> float:
-    """Return the CPU time used so far by a process and its descendants."""
+def cpu_seconds(roots: Sequence[int]) -> float:
+    """Return the CPU time used so far by processes and their descendants."""
     table = _process_table()
-    return sum(table[pid][1] for pid in _family(root, table))
+    return sum(table[pid][1] for pid in _family(roots, table))
 
 
-def pss_kib(root: int) -> int:
-    """Return the memory of a process and its descendants, KiB: proportional set size, shared pages shared out."""
+def pss_kib(roots: Sequence[int]) -> int:
+    """Return the memory of processes and their descendants, KiB: proportional set size, shared pages shared out."""
     total = 0
-    for pid in _family(root, _process_table()):
+    for pid in _family(roots, _process_table()):
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         total += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
     return total
@@ -65,9 +65,9 @@ class Snapshot:
     machine: float
 
     @classmethod
-    def take(cls, server: int) -> Snapshot:
-        """Read the clocks; `server` is the pid of the server under test."""
-        return cls(time.monotonic(), cpu_seconds(server), time.process_time(), _machine_busy())
+    def take(cls, servers: Sequence[int]) -> Snapshot:
+        """Read the clocks; `servers` are the pids of the servers under test, whose time is added up."""
+        return cls(time.monotonic(), cpu_seconds(servers), time.process_time(), _machine_busy())
 
     def until(self, end: Snapshot, units: int) -> dict[str, float]:
         """Return the figures of the time up to `end`, in which `units` were served."""

@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from bench.checks import Lane, Tally
@@ -26,20 +26,21 @@ class GivenUpError(Exception):
 
 
 class Run:
-    """One run: its server, its loop, its tally, and the time it may take (seconds)."""
+    """One run: its servers and their pids, its loop, its tally, and the time it may take (seconds)."""
 
-    def __init__(self, target: Target, pid: int, limit: float) -> None:
-        self.target = target
-        self.pid = pid
+    def __init__(self, targets: Sequence[Target], pids: Sequence[int], limit: float) -> None:
+        self.targets = targets
+        self.pids = pids
         self.loop = Loop()
         self.tally = Tally()
         self.latencies = array("q")
-        self._context = target.context()
+        self._context = targets[0].context()
         self._deadline = time.monotonic() + limit
 
     def client(self, user: int) -> Client:
-        """Begin to log a user in."""
-        return Client(self.loop, self.target, self._context, f"u{user}")
+        """Begin to log a user in. Users live on the servers by turns, so with two of them pairs are federated."""
+        number, server = divmod(user, len(self.targets))
+        return Client(self.loop, self.targets[server], self._context, f"u{number}")
 
     def turn(self, timeout: float = 0.02) -> None:
         """Serve the loop once."""
@@ -141,7 +142,8 @@ class Conversation:
 
 def _conversations(run: Run, pairs: int) -> list[Conversation]:
     clients = run.bring_up(range(2 * pairs))
-    return [Conversation(run, number, clients[2 * number], clients[2 * number + 1]) for number in range(pairs)]
+    # In every other pair it is the second who writes, so that of two servers each sends as much as it receives.
+    return [Conversation(run, n, clients[2 * n + n % 2], clients[2 * n + 1 - n % 2]) for n in range(pairs)]
 
 
 def _drain(run: Run) -> None:
@@ -159,9 +161,9 @@ def chat(run: Run, pairs: int, window: int, seconds: float, warm_up: float) -> d
     _play(run, warm_up)
     for conversation in conversations:
         conversation.measuring = True
-    start = Snapshot.take(run.pid)
+    start = Snapshot.take(run.pids)
     _play(run, seconds)
-    end = Snapshot.take(run.pid)
+    end = Snapshot.take(run.pids)
     for conversation in conversations:
         conversation.measuring = conversation.closed_loop = False
     figures = start.until(end, len(run.latencies)) | latencies(run.latencies)
@@ -208,9 +210,9 @@ def rate(run: Run, pairs: int, rate: int, seconds: float, warm_up: float) -> dic
     for conversation in conversations:
         conversation.measuring = True
     schedule.late = 0
-    start = Snapshot.take(run.pid)
+    start = Snapshot.take(run.pids)
     schedule.play(seconds)
-    end, arrived = Snapshot.take(run.pid), len(run.latencies)
+    end, arrived = Snapshot.take(run.pids), len(run.latencies)
     _drain(run)
     return start.until(end, arrived) | latencies(run.latencies) | {"generator_late_ms": round(schedule.late / 1e6, 3)}
 
@@ -220,9 +222,9 @@ def login(run: Run, number: int, at_once: int, users: int) -> dict[str, float]:
     _log_in(run, users, min(at_once, users), users)
     run.rest(SETTLE)
     del run.latencies[:]
-    start = Snapshot.take(run.pid)
+    start = Snapshot.take(run.pids)
     _log_in(run, number, at_once, users)
-    end = Snapshot.take(run.pid)
+    end = Snapshot.take(run.pids)
     run.tally.sent, run.tally.delivered = number, len(run.latencies)
     return start.until(end, number) | latencies(run.latencies)
 
@@ -339,9 +341,9 @@ def presence(run: Run, contacts: int, flips: int, window: int) -> dict[str, floa
     audience.watch()
     audience.flip(3, 1)
     del run.latencies[:]
-    start = Snapshot.take(run.pid)
+    start = Snapshot.take(run.pids)
     audience.flip(flips, window)
-    end = Snapshot.take(run.pid)
+    end = Snapshot.take(run.pids)
     run.rest(SETTLE)
     return start.until(end, len(run.latencies)) | latencies(run.latencies)
 
@@ -349,12 +351,12 @@ def presence(run: Run, contacts: int, flips: int, window: int) -> dict[str, floa
 def idle(run: Run, number: int, hold: float) -> dict[str, float]:
     """Hold `number` sessions; return the server's memory, in KiB, before and after."""
     run.rest(SETTLE)
-    before = pss_kib(run.pid)
+    before = pss_kib(run.pids)
     clients = run.bring_up(range(number))
-    start = Snapshot.take(run.pid)
+    start = Snapshot.take(run.pids)
     run.rest(hold)
-    end = Snapshot.take(run.pid)
-    held = pss_kib(run.pid)
+    end = Snapshot.take(run.pids)
+    held = pss_kib(run.pids)
     run.tally.sent, run.tally.delivered = number, sum(not client.closed for client in clients)
     figures = start.until(end, 0)
     memory = {"pss_before_kib": before, "pss_held_kib": held, "kib_per_connection": round((held - before) / number, 2)}

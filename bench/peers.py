@@ -15,15 +15,16 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Template
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-DOMAIN = "bench.local"
+DOMAINS = ("one.example", "two.example")
 PASSWORD = "secret"
 TEMPLATES = Path(__file__).parent / "templates"
 START = 60.0  # seconds a server may take to answer
@@ -36,12 +37,19 @@ class NotRunningError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a server runs and what it is to serve. Accounts are u0, u1 and so on, `users` of them."""
+    """Where a server runs and what it is to serve. Accounts are u0, u1 and so on, `users` of them.
+
+    The one other server it knows need not run.
+    """
 
     directory: Path
+    domain: str
+    users: int
     port: int
     direct_port: int
-    users: int
+    s2s_port: int
+    peer_domain: str
+    peer_s2s_port: int
 
     def write(self, name: str, text: str) -> Path:
         """Write a file into the directory; return its path."""
@@ -52,7 +60,7 @@ class Place:
 
     def fill(self, template: str) -> Path:
         """Write a configuration file from the template of that name; return its path."""
-        values = {"directory": self.directory, "port": self.port, "direct_port": self.direct_port, "domain": DOMAIN}
+        values = {**asdict(self), "templates": TEMPLATES}
         return self.write(template, Template((TEMPLATES / template).read_text()).substitute(values))
 
 
@@ -72,10 +80,15 @@ class ScramRecord:
 
 
 class Peer(ABC):
-    """One kind of server. `needs` are the files without which it is not installed."""
+    """One kind of server. `needs` are the files without which it is not installed.
+
+    `trust` is what it writes to its `log` once a server has proven its domain by its certificate (SASL EXTERNAL).
+    """
 
     name: str
     needs: tuple[Path, ...]
+    log: str
+    trust: str
 
     @property
     def installed(self) -> bool:
@@ -96,6 +109,10 @@ class Peer(ABC):
         """Return what the command needs in its environment besides ours."""
         return {}
 
+    def federated(self, place: Place) -> bool:
+        """Whether the other server has proven its domain to this one by its certificate."""
+        return self.trust.format(place.peer_domain) in (place.directory / self.log).read_text()
+
 
 class Vrxmpp(Peer):
     """This project, as an administrator starts it, with its limits raised."""
@@ -108,7 +125,7 @@ class Vrxmpp(Peer):
     def prepare(self, place: Place) -> list[str]:
         """Import the accounts into the stopped server."""
         config = place.fill("vrxmpp.toml")
-        accounts = place.write("accounts.csv", "".join(f"u{n}@{DOMAIN},{PASSWORD}\n" for n in range(place.users)))
+        accounts = place.write("accounts.csv", "".join(f"u{n}@{place.domain},{PASSWORD}\n" for n in range(place.users)))
         command = [str(self._bin / "vrxmpp"), "--config", str(config), "user", "import", str(accounts)]
         run_to_end(command, place, self.environment(place))
         pidfile = place.directory / "twistd.pid"
@@ -119,6 +136,8 @@ class Prosody(Peer):
     """Prosody as Debian packages it: internal storage, epoll."""
 
     name = "prosody"
+    log = "prosody.log"
+    trust = "Accepting SASL EXTERNAL identity from {}"
     needs = (Path("/usr/bin/prosody"),)
 
     def prepare(self, place: Place) -> list[str]:
@@ -130,7 +149,7 @@ class Prosody(Peer):
             f'["stored_key"] = "{stored_key.hex()}"; ["server_key"] = "{server_key.hex()}"; }};\n'
         )
         for number in range(place.users):
-            place.write(f"data/{DOMAIN.replace('.', '%2e')}/accounts/u{number}.dat", account)
+            place.write(f"data/{place.domain.replace('.', '%2e')}/accounts/u{number}.dat", account)
         return ["/usr/bin/prosody", "--config", str(place.fill("prosody.cfg.lua")), "-F"]
 
 
@@ -138,6 +157,8 @@ class Ejabberd(Peer):
     """ejabberd as Debian packages it: Mnesia, SCRAM passwords; without distribution, so no epmd and no cookie."""
 
     name = "ejabberd"
+    log = "ejabberd.log"
+    trust = "Accepted inbound s2s EXTERNAL authentication {} ->"
     needs = (Path("/usr/bin/erl"), Path("/usr/sbin/ejabberdctl"))
 
     def prepare(self, place: Place) -> list[str]:
@@ -147,20 +168,15 @@ class Ejabberd(Peer):
         encoded = [base64.b64encode(base64.b64encode(part)).decode() for part in (*record.keys, record.salt)]
         password = "scram:" + ",".join([*encoded, str(record.iterations)])
         users = "".join(f"<user name='u{number}' password='{password}'/>" for number in range(place.users))
-        export = f"<server-data xmlns='urn:xmpp:pie:0'><host jid='{DOMAIN}'>{users}</host></server-data>"
+        export = f"<server-data xmlns='urn:xmpp:pie:0'><host jid='{place.domain}'>{users}</host></server-data>"
         accounts = place.write("accounts.xml", export)
         place.fill("ejabberd.yml")
-        command = [
-            "/usr/bin/erl",
-            "+K",
-            "true",
-            "-noinput",
-            "-mnesia",
-            "dir",
-            f'"{place.directory}/db"',
-            "-s",
-            "ejabberd",
-        ]
+        place.write("inetrc", '{lookup, [file]}.\n{resolv_conf, ""}.\n{hosts_file, ""}.\n')
+        # Without a name server, Erlang still believes what it remembers of one: how to reach the other server.
+        service = f'"_xmpp-server._tcp.{place.peer_domain}", in, srv'
+        route = f'inet_db:add_rr({service}, 86400, {{0, 0, {place.peer_s2s_port}, "127.0.0.1"}}).'
+        command = ["/usr/bin/erl", "+K", "true", "-noinput", "-mnesia", "dir", f'"{place.directory}/db"']
+        command += ["-eval", route, "-s", "ejabberd"]
         # By a process that ends before the measured one begins, for an import leaves much memory used.
         load = f'ok = ejabberd_piefxis:import_file("{accounts}"), init:stop().'
         run_to_end([*command, "-eval", load], place, self.environment(place))
@@ -173,6 +189,7 @@ class Ejabberd(Peer):
             "HOME": str(place.directory),
             "ERL_LIBS": ":".join(libraries),
             "ERL_MAX_PORTS": "32000",
+            "ERL_INETRC": f"{place.directory}/inetrc",
             "ERL_CRASH_DUMP": f"{place.directory}/crash.dump",
             "EJABBERD_CONFIG_PATH": f"{place.directory}/ejabberd.yml",
             "EJABBERD_LOG_PATH": f"{place.directory}/ejabberd.log",
@@ -226,7 +243,7 @@ def running(peer: Peer, place: Place, core: int) -> Iterator[int]:
 
 def _wait_until_ready(peer: Peer, place: Place, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + START
-    while not (_answers(place.port) and _answers(place.direct_port)):
+    while not all(_answers(port) for port in (place.port, place.direct_port)):
         if process.poll() is not None or time.monotonic() > end:
             said = (place.directory / "output").read_text(errors="replace").strip()[-500:]
             raise NotRunningError(f"{peer.name} does not come up: {said or 'it says nothing'}")
@@ -260,26 +277,56 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def write_certificate(directory: Path) -> None:
-    """Write cert.pem, key.pem and both.pem: a self-signed ECDSA P-256 certificate, good for a day."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, DOMAIN)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(DOMAIN)]), critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
+def two_places(directory: Path, users: int) -> tuple[Place, Place]:
+    """Make two places that know each other, with certificates by one authority."""
+    one, two = DOMAINS
+    port_one, direct_one, s2s_one, port_two, direct_two, s2s_two = free_ports(6)
+    places = (
+        Place(directory / one, one, users, port_one, direct_one, s2s_one, two, s2s_two),
+        Place(directory / two, two, users, port_two, direct_two, s2s_two, one, s2s_one),
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (directory / "cert.pem").write_bytes(certificate)
-    (directory / "key.pem").write_bytes(private)
-    (directory / "both.pem").write_bytes(private + certificate)
+    authority = Authority()
+    for place in places:
+        authority.certify(place)
+    return places
+
+
+class Authority:
+    """A certificate authority for one run, trusted by nobody else."""
+
+    _name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "The bench")])
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
+
+    def certify(self, place: Place) -> None:
+        """Write cert.pem, key.pem, both.pem and ca.pem: a domain's ECDSA P-256 certificate as server and as client."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, place.domain)])
+        domain = x509.SubjectAlternativeName([x509.DNSName(place.domain)])
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+        certificate = self._sign(name, key, domain, usage)
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode()
+        place.write("cert.pem", certificate)
+        place.write("key.pem", private)
+        place.write("both.pem", private + certificate)
+        place.write("ca.pem", self._certificate)
+
+    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> str:
+        """Return a certificate that is good for a day."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()

@@ -8,8 +8,9 @@ log = { info = "$directory/prosody.log" }
 modules_enabled = {
 	"disco"; "roster"; "saslauth"; "tls"; "blocklist"; "bookmarks"; "carbons"; "pep"; "private"; "smacks";
 	"vcard4"; "vcard_legacy"; "csi"; "csi_simple"; "offline"; "ping"; "time"; "uptime"; "version"; "posix";
+	"loopback_route";
 }
-modules_disabled = { "s2s" }
+plugin_paths = { "$templates" }
 authentication = "internal_hashed"
 storage = "internal"
 interfaces = { "127.0.0.1" }
@@ -17,7 +18,10 @@ c2s_ports = { $port }
 c2s_direct_tls_ports = { $direct_port }
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
-ssl = { key = "$directory/key.pem"; certificate = "$directory/cert.pem" }
+s2s_ports = { $s2s_port }
+s2s_secure_auth = true
+loopback_route_port = $peer_s2s_port
+ssl = { key = "$directory/key.pem"; certificate = "$directory/cert.pem"; cafile = "$directory/ca.pem" }
 c2s_direct_tls_ssl = { key = "$directory/key.pem"; certificate = "$directory/cert.pem" }
 
 VirtualHost "$domain"

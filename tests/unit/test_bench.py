@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from bench import load, modes
 from bench.checks import Lane, Tally
+from bench.peers import Place, two_places
 from bench.report import table
 from bench.transport import Reader, Stanza, Target
 
@@ -108,6 +114,62 @@ def test_bodies_within_other_elements_do_not_count() -> None:
 def test_only_loopback_is_accepted(host: str) -> None:
     with pytest.raises(ValueError, match="not a loopback address"):
         Target(host, 5222, "bench.local", "none", "PLAIN", "secret")
+
+
+@pytest.mark.parametrize(
+    ("ports", "users"),
+    [
+        ([1], ["1 u0", "1 u1", "1 u2", "1 u3"]),
+        ([1, 2], ["1 u0", "2 u0", "1 u1", "2 u1"]),
+    ],
+)
+def test_users_live_on_the_servers_by_turns(
+    monkeypatch: pytest.MonkeyPatch, ports: list[int], users: list[str]
+) -> None:
+    monkeypatch.setattr(modes, "Client", lambda loop, target, context, user: f"{target.port} {user}")
+    targets = [Target("127.0.0.1", port, "one.example", "none", "PLAIN", "secret") for port in ports]
+    run = modes.Run(targets, ports, 1)
+    clients: list[object] = [run.client(user) for user in range(4)]
+    assert clients == users
+
+
+def test_in_every_pair_another_server_has_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes.Run, "bring_up", lambda run, users: list(users))
+    monkeypatch.setattr(modes, "Conversation", lambda run, number, sender, receiver: (sender, receiver))
+    target = Target("127.0.0.1", 1, "one.example", "none", "PLAIN", "secret")
+    run = modes.Run([target, target], [1, 2], 1)
+    writers_and_readers: Sequence[object] = modes._conversations(run, 4)
+    assert writers_and_readers == [(0, 1), (3, 2), (4, 5), (7, 6)]
+
+
+def test_each_port_needs_a_domain() -> None:
+    outcome = CliRunner().invoke(load.main, ["--port", "1", "--port", "2", "--pid", "1", "chat"])
+    assert outcome.exit_code == 2
+    assert "--domain" in outcome.output
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Place, Place]:
+    return two_places(tmp_path, 1)
+
+
+def test_two_servers_know_the_way_to_each_other(places: tuple[Place, Place]) -> None:
+    one, two = places
+    assert (one.peer_domain, one.peer_s2s_port) == (two.domain, two.s2s_port)
+    assert (two.peer_domain, two.peer_s2s_port) == (one.domain, one.s2s_port)
+    assert len({port for place in places for port in (place.port, place.direct_port, place.s2s_port)}) == 6
+
+
+def test_servers_trust_each_others_certificates(places: tuple[Place, Place]) -> None:
+    authorities = {(place.directory / "ca.pem").read_bytes() for place in places}
+    (authority,) = (x509.load_pem_x509_certificate(pem) for pem in authorities)
+    for place in places:
+        certificate = x509.load_pem_x509_certificate((place.directory / "cert.pem").read_bytes())
+        certificate.verify_directly_issued_by(authority)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        assert names.get_values_for_type(x509.DNSName) == [place.domain]
+        assert set(usages) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
 def test_the_table_shows_medians_ratios_and_failures() -> None:
