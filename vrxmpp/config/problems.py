@@ -105,7 +105,8 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     if near := get_close_matches(str(key), known[here], n=1):
         return f'; did you mean "{near[0]}"?'
     if elsewhere := [table for table, names in known.items() if key in names]:
-        return f"; it belongs in [{elsewhere[0]}]" if elsewhere[0] else "; it belongs above the first [table]"
+        table = min(elsewhere, key=lambda name: name != here.rpartition(".")[2])  # [host.s2s] is more like [s2s]
+        return f"; it belongs in [{table}]" if table else "; it belongs above the first [table]"
     return ""
 
 
