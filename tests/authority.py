@@ -1,8 +1,9 @@
-"""Certificate authorities for tests: what they issue is right, or wrong in one way only (RFC 5280)."""
+"""Certificate authorities for tests: what they issue is right, or wrong in one way only (RFC 5280); and handshakes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import SSL
 
 from vrxmpp.net.tls import CertificateFiles
 
@@ -37,6 +39,7 @@ _KEY_USAGES = (
     "encipher_only",
     "decipher_only",
 )
+_FLIGHTS = 4
 _numbers = count(1)
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -71,18 +74,31 @@ class Authority:
         usages: Sequence[x509.ObjectIdentifier] = (SERVER_AUTH,),
         permitted: Sequence[str] = (),
         key: Key | None = None,
+        expired: bool = False,
     ) -> Authority:
         """Make an authority below this one: for these usages only, for these domains (name constraints) only."""
         key = key or _key()
-        builder = _certificate(_name(f"Test Intermediate {next(_numbers)}"), key, _since(365), _since(-365))
+        builder = _certificate(
+            _name(f"Test Intermediate {next(_numbers)}"), key, _since(365), _since(1 if expired else -365)
+        )
         builder = _below(_as_authority(builder, path_length=0), self._issuer, usages)
         if permitted:
             names = [x509.DNSName(domain) for domain in permitted]
             builder = builder.add_extension(x509.NameConstraints(names, None), critical=True)
+        return self._below(builder.sign(self._issuer.key, hashes.SHA256()), key)
+
+    def usurped(self, files: CertificateFiles) -> Authority:
+        """Make one of a certificate issued here: what it issues must not be believed."""
+        certificate = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
+        key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+        assert isinstance(key, Key)
+        return self._below(certificate, key)
+
+    def _below(self, certificate: x509.Certificate, key: Key) -> Authority:
         made = Authority.__new__(Authority)
         made._directory, made.ca_file = self._directory, self.ca_file
-        made._issuer = _Issuer(builder.sign(self._issuer.key, hashes.SHA256()), key)
-        made._chain = (made._issuer.certificate, *self._chain)
+        made._issuer = _Issuer(certificate, key)
+        made._chain = (certificate, *self._chain)
         return made
 
     def issue(
@@ -99,17 +115,18 @@ class Authority:
         key_usages: Iterable[str] = (SIGNS,),
         ca: bool = False,
         key: Key | None = None,
+        alternative_names: x509.ExtensionType | None = None,
     ) -> CertificateFiles:
         """Issue a certificate for a domain, more ``names`` and ``srv`` names (as in ``_xmpp-server.a.example``).
 
-        With a ``wrong_name`` it is for that instead of the domain. It is good for ``days``, unless it is ``expired`` or
-        ``not_yet`` good.
+        With a ``wrong_name`` it is for that instead of the domain; ``alternative_names`` takes the place of them all.
+        It is good for ``days``, unless it is ``expired`` or ``not_yet`` good.
         """
         start, end = (_since(60), _since(1)) if expired else (_since(-1 if not_yet else 1), _since(-days, hours=1))
         key = key or _key()
         builder = _certificate(_name(common_name or wrong_name or domain), key, start, end)
         builder = _below(builder, self._issuer, usages).add_extension(
-            _alternative_names((wrong_name or domain, *names), srv), critical=False
+            alternative_names or _alternative_names((wrong_name or domain, *names), srv), critical=False
         )
         builder = _with_usages(builder, ca, key_usages)
         leaf = builder.sign(self._issuer.key, hashes.SHA256())
@@ -135,6 +152,23 @@ class Authority:
             )
         )
         return CertificateFiles(domain, certificate, key_file)
+
+
+def shake_hands(client: SSL.Connection, server: SSL.Connection) -> None:
+    """Go through a handshake, and what comes right behind it. Raises SSL.Error on the side that fails."""
+    client.set_connect_state()
+    server.set_accept_state()
+    sides = ((client, server), (server, client))
+    for _ in range(_FLIGHTS):
+        for side, other in sides:
+            with suppress(SSL.WantReadError):
+                side.do_handshake()
+            with suppress(SSL.WantReadError):
+                while True:
+                    other.bio_write(side.bio_read(65_536))
+    for side, _ in sides:
+        with suppress(SSL.WantReadError):
+            side.recv(1)
 
 
 def _key() -> Key:
@@ -199,4 +233,5 @@ def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(name.strip("[]")))
     except ValueError:
-        return x509.DNSName(name if name.isascii() else idna.encode(name).decode())
+        labels = (label if label.isascii() else idna.alabel(label).decode() for label in name.split("."))
+        return x509.DNSName(".".join(labels))
