@@ -11,7 +11,8 @@ run: $(VENV)/.run vrxmpp.toml
 	@$(BIN)/twistd -n --pidfile= vrxmpp --config vrxmpp.toml
 
 test: lint
-	$(BIN)/pytest
+	@sh tests/peers/install.sh
+	$(BIN)/pytest -rs
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

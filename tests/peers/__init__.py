@@ -1,0 +1,1 @@
+"""Other XMPP servers, as Debian packages them, for live tests of federation."""
