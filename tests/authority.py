@@ -155,20 +155,21 @@ class Authority:
 
 
 def shake_hands(client: SSL.Connection, server: SSL.Connection) -> None:
-    """Go through a handshake, and what comes right behind it. Raises SSL.Error on the side that fails."""
+    """Go through a handshake. Raises SSL.Error on the side that fails."""
     client.set_connect_state()
     server.set_accept_state()
-    sides = ((client, server), (server, client))
+    carry_records(client, server)
+
+
+def carry_records(client: SSL.Connection, server: SSL.Connection) -> None:
+    """Let both sides do what they have to do, until both wait for each other."""
     for _ in range(_FLIGHTS):
-        for side, other in sides:
+        for side, other in ((client, server), (server, client)):
             with suppress(SSL.WantReadError):
-                side.do_handshake()
+                side.recv(1)
             with suppress(SSL.WantReadError):
                 while True:
                     other.bio_write(side.bio_read(65_536))
-    for side, _ in sides:
-        with suppress(SSL.WantReadError):
-            side.recv(1)
 
 
 def _key() -> Key:

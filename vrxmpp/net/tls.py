@@ -210,8 +210,6 @@ def _make_context(method: int, files: CertificateFiles) -> SSL.Context:
 def _ask_peer(context: SSL.Context) -> None:
     context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
     context.set_verify_depth(CHAIN_LENGTH)
-    # Without one OpenSSL ends the connection of a peer that wants to resume a session, rather than begin a new one.
-    context.set_session_id(b"xmpp-server")
 
 
 def _nearest(contexts: Mapping[str, SSL.Context], domain: str) -> SSL.Context | None:
