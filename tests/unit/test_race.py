@@ -169,6 +169,25 @@ def test_a_loser_that_connects_all_the_same_is_discarded() -> None:
     assert course.is_over
 
 
+def test_of_two_that_connect_at_one_moment_one_is_discarded() -> None:
+    first: Deferred[str] = Deferred()
+
+    def connect(to: Address) -> Deferred[str]:
+        if to == address(0):
+            return first
+        first.callback("first")
+        return succeed("second")
+
+    clock = Clock()
+    discarded: list[str] = []
+    work = Deferred.fromCoroutine(race([address(0), address(1)], connect, clock, discard=discarded.append))
+    outcomes: list[object] = []
+    work.addBoth(outcomes.append)
+    clock.advance(0.25)
+    assert outcomes == [(address(0), "first")]
+    assert discarded == ["second"]
+
+
 def test_a_race_that_is_called_off_cancels_all() -> None:
     course = Course(5)
     course.succeeds_when_cancelled = {1}

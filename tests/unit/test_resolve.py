@@ -145,6 +145,7 @@ class TestServices:
 
     def test_port_nought_is_no_port(self, house: House) -> None:
         house.zone.srv("b.example", "one.example", 0)
+        house.zone.a("one.example", "192.0.2.1")
         with pytest.raises(NoService):
             house.addresses()
 

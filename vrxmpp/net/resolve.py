@@ -151,9 +151,7 @@ class _Questions:
             return
         self._beginning = True
         while self._turns and self._under_way < _AT_ONCE:
-            turn = self._turns.popleft()
-            if not turn.called:  # it may have waited for too long
-                turn.callback(None)
+            self._turns.popleft().callback(None)  # one that has waited for too long was cancelled, and takes no notice
         self._beginning = False
 
     def _query(self, key: tuple[str, int]) -> Deferred[Sections]:
