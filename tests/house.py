@@ -101,17 +101,20 @@ class House:
         tls: str = "optional",
         run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] = at_once,
         clock: Any = None,
+        loop: Loop | None = None,
+        certificates: Sequence[CertificateFiles] | None = None,
         **tables: object,
     ) -> None:
         """``host`` adds to the table of each domain; ``tables`` are others of the configuration."""
         self.directory = directory
-        self.loop = Loop()
+        self.loop = loop or Loop()
         clock = clock or self.loop
         listener = ["tcp:0:interface=127.0.0.1"]
         hosts = [{"domain": domain, **(host or {})} for domain in domains]
-        config = Config.model_validate(
+        self.config = config = Config.model_validate(
             {"host": hosts, "c2s": {"starttls": listener, "direct_tls": listener, "tls": tls}, **tables}
         )
+        files = certificates or make_certificates(directory, *domains)
         self.router = Router(NoRemote())
         self.database = Database.open("sqlite://")
         foundations = Foundations(
@@ -121,7 +124,7 @@ class House:
         self.clients = Clients(
             self._assemble(),
             _policy(config),
-            Certificates(make_certificates(directory, *domains), b"xmpp-client"),
+            Certificates(files, b"xmpp-client"),
             _addresses(config),
             clock,
         )

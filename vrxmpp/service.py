@@ -26,15 +26,24 @@ from vrxmpp.config import DEFAULT_PATHS, Config, ConfigError, load
 from vrxmpp.config import Host as HostConfig
 from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
+from vrxmpp.federation import connect_by, federate, is_federated, server_rules, system_lookups
 from vrxmpp.jid import Jid
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.clients import ClientFactory, Clients
 from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
-from vrxmpp.net.tls import CertificateError, CertificateFiles, Certificates, DirectTls, make_self_signed
+from vrxmpp.net.servers import ServerFactory, Servers
+from vrxmpp.net.tls import (
+    CertificateError,
+    CertificateFiles,
+    Certificates,
+    DirectTls,
+    ServerCertificates,
+    make_self_signed,
+)
 from vrxmpp.stanza import Stanza
-from vrxmpp.store import open_stores
+from vrxmpp.store import open_peers, open_stores
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import StorageError
 from vrxmpp.wire.framer import FramerLimits
@@ -82,6 +91,9 @@ class Server(Service):
             give_up(str(error))
         self._listen()
         self._clients.start()
+        if self._servers is not None:
+            self._servers.start()
+            Deferred.fromCoroutine(self._servers.remember()).addErrback(lambda why: _log.failure("peers", why))
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         self._reactor.callWhenRunning(self._stop_when_asked)
         self._greet()
@@ -100,15 +112,29 @@ class Server(Service):
             started=self._started,
         )
         domains = {host.domain: assemble(config, host, self._foundations) for host in config.hosts}
+        files = self._certificate_files(config.hosts)
+        self._servers = self._federate(files) if is_federated(config) else None
         self._clients = Clients(
             domains,
             _policy(config),
-            Certificates(self._certificate_files(config.hosts), _ALPN),
+            Certificates(files, _ALPN),
             _addresses(config),
             self._reactor,
         )
         accounts = {domain: open_stores(self._database, domain).accounts for domain in domains}
         self._administration = Administration(accounts, self)
+
+    def _federate(self, files: list[CertificateFiles]) -> Servers:
+        return federate(
+            self._config,
+            self._router,
+            ServerCertificates(files),
+            open_peers(self._database),
+            self._foundations.secret,
+            lookups=system_lookups(self._config, self._reactor),
+            connect=connect_by(self._reactor),
+            clock=self._reactor,
+        )
 
     def _certificate_files(self, hosts: Iterable[HostConfig]) -> list[CertificateFiles]:
         files = []
@@ -129,12 +155,22 @@ class Server(Service):
         factory = ClientFactory(self._clients, direct_tls=True)
         direct_tls = DirectTls(self._clients.certificates, factory, self._reactor)
         for listener in c2s.starttls:
-            self._open(listener, ClientFactory(self._clients, direct_tls=False), "STARTTLS")
+            self._open(listener, ClientFactory(self._clients, direct_tls=False), "clients, STARTTLS")
         for listener in c2s.direct_tls:
-            self._open(listener, direct_tls, "direct TLS")
+            self._open(listener, direct_tls, "clients, direct TLS")
+        if self._servers is not None:
+            self._listen_to_servers(self._servers)
         (self._config.state / CONTROL_SOCKET).unlink(missing_ok=True)  # left by a crash: the directory is ours alone
         control = control_endpoint(self._reactor, self._config.state)
         self._open_port(control, ControlFactory(self._administration))
+
+    def _listen_to_servers(self, servers: Servers) -> None:
+        s2s = self._config.s2s
+        direct_tls = DirectTls(servers.certificates, ServerFactory(servers, direct_tls=True), self._reactor)
+        for listener in s2s.starttls:
+            self._open(listener, ServerFactory(servers, direct_tls=False), "servers, STARTTLS")
+        for listener in s2s.direct_tls:
+            self._open(listener, direct_tls, "servers, direct TLS")
 
     def _open(self, listener: str, factory: object, kind: str) -> None:
         if listener.startswith("tcp") and ":backlog=" not in listener:
@@ -154,7 +190,7 @@ class Server(Service):
     def _greet(self) -> None:
         domains = [host.domain for host in self._config.hosts]
         for address, kind in self._listeners.items():
-            _log.info("listening for clients on {address} ({kind})", address=address, kind=kind)
+            _log.info("listening on {address} for {kind}", address=address, kind=kind)
         _log.info("serving {domains}", domains=", ".join(domains))
         _log.info("to add a user: {command} user add alice@{domain}", command=self._command(), domain=domains[0])
         _log.info("to change anything: edit {path}, then kill -HUP {pid}", path=self._path, pid=os.getpid())
@@ -172,11 +208,16 @@ class Server(Service):
         """Take the configuration and the certificates as they are now; keep the old where the new is wrong."""
         try:
             config = load(self._path, files=True)
-            self._clients.certificates.load(self._certificate_files(self._served(config)))
+            files = self._certificate_files(self._served(config))
+            self._clients.certificates.load(files)
+            if self._servers is not None:
+                self._servers.certificates.load(files)
         except (ConfigError, CertificateError, OSError) as error:
             _log.error("nothing is changed: {reason}", reason=str(error))
             return
         self._clients.policy = _policy(config)
+        if self._servers is not None:
+            self._servers.fit(server_rules(config))
         # The listeners stay as they are, and so does what they ask of a log-in.
         fitting = config.model_copy(update={"c2s": self._config.c2s})
         for host in self._served(config):
@@ -205,7 +246,11 @@ class Server(Service):
     async def _stop(self) -> None:
         for port in self._ports:
             await port.stopListening()
+        if self._servers is not None:
+            self._servers.give_up()  # while there is somebody to be told
         await self._clients.stop()
+        if self._servers is not None:
+            await self._servers.stop()
         await self._database.close()
 
     def stopService(self) -> Deferred[None]:
@@ -222,7 +267,7 @@ class Server(Service):
             process=os.getpid(),
             started=self._started,
             listeners=list(self._listeners),
-            connections=len(self._clients.connections),
+            connections=len(self._clients.connections) + (len(self._servers.connections) if self._servers else 0),
             sessions={name: sum(1 for _ in host.all_sessions()) for name, host in self._router.hosts.items()},
         )
 
@@ -292,6 +337,8 @@ def _lasting(config: Config) -> dict[str, object]:
         "state": config.state,
         "the domains": {host.domain for host in config.hosts},
         "[c2s]": config.c2s,
+        "[s2s]": config.s2s.model_copy(update={"peers": {}, "allow": (), "deny": (), "authentication": "", "tls": ""}),
+        "[limits.s2s]": config.limits.s2s,
         "[database]": config.database,
         "[limits.connections]": config.limits.connections,
     }

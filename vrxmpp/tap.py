@@ -17,6 +17,7 @@ from twisted.python.util import switchUID
 
 from vrxmpp.config import Config, ConfigError, find, load
 from vrxmpp.config.endpoints import tcp_address
+from vrxmpp.federation import is_federated
 from vrxmpp.service import Server, give_up
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import StorageError
@@ -89,7 +90,8 @@ def _check_state(config: Config) -> None:
 
 
 def _check_listeners(config: Config) -> None:
-    for listener in (*config.c2s.starttls, *config.c2s.direct_tls):
+    servers = (*config.s2s.starttls, *config.s2s.direct_tls) if is_federated(config) else ()
+    for listener in (*config.c2s.starttls, *config.c2s.direct_tls, *servers):
         try:
             _try_to_bind(listener)
         except OSError as error:

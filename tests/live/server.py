@@ -37,6 +37,9 @@ anonymous = true
 starttls = ["tcp:0:interface=127.0.0.1"]
 direct_tls = ["tcp:0:interface=127.0.0.1"]
 
+[s2s]
+enabled = false
+
 [authentication]
 scram_iterations = {ITERATIONS}
 """

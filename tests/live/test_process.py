@@ -123,8 +123,8 @@ def test_the_first_lines_tell_what_to_do(make_server: Callable[..., Server]) -> 
     server = make_server()
     server.start()
 
-    assert f"listening for clients on 127.0.0.1:{server.starttls} (STARTTLS)" in server.log
-    assert f"listening for clients on 127.0.0.1:{server.direct_tls} (direct TLS)" in server.log
+    assert f"listening on 127.0.0.1:{server.starttls} for clients, STARTTLS" in server.log
+    assert f"listening on 127.0.0.1:{server.direct_tls} for clients, direct TLS" in server.log
     assert f"localhost has a self-signed certificate: {server.state}/localhost.crt" in server.log
     assert f"edit {server.config}" in server.log
     [command] = re.findall("to add a user: (.*)", server.log)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from vrxmpp.net.c2s import ClientConnection
     from vrxmpp.net.clients import Clients, Served
 
-_VERSION = re.compile(r"0*[1-9][0-9]*\.[0-9]+")  # RFC 6120 §4.7.5: 1.0 or above
 _LANG_LENGTH = 35  # of a language tag (RFC 5646 §4.4.1); it is repeated on each stanza
 
 
@@ -62,7 +60,7 @@ class Beginning:
         self._send_header(served.host.domain if served else header.to, header.sender)
         if served is None or (self._served is not None and served.host is not self._served.host):
             raise StreamError(StreamCondition.HOST_UNKNOWN)
-        if not _VERSION.fullmatch(header.version):
+        if not header.is_modern:
             raise StreamError(StreamCondition.UNSUPPORTED_VERSION)
         self._served = served
         if self._negotiator is None:

@@ -163,6 +163,7 @@ class Connection(protocol.Protocol, ABC):
                 return
         self._let_go()
         self._release(Hold.OUTPUT)
+        self.flowing()
 
     def stopProducing(self) -> None:
         """The transport is done; ``connectionLost`` follows."""
@@ -236,9 +237,10 @@ class Connection(protocol.Protocol, ABC):
         """The peer has ended its stream with an error."""
 
     def _end(self) -> None:
-        """RFC 6120 §4.4: the peer has closed its stream; close ours."""
+        """RFC 6120 §4.4: the peer has closed its stream; close ours, if it is not closed."""
+        last = b"" if self.stream.phase is Phase.CLOSING else self.last_words() + writer.CLOSE
         self.stream.move(Sign.END)
-        self._hang_up(writer.CLOSE)
+        self._hang_up(last)
         self.ended()
 
     # -- waiting
@@ -311,13 +313,23 @@ class Connection(protocol.Protocol, ABC):
         """End the stream with an error, and the connection with it (RFC 6120 §4.9.1.1)."""
         if Hold.OVER in self._held:
             return
-        if self.stream.phase is Phase.SECURING:
-            self._abort()  # nothing can be said in the middle of a handshake
+        if self.stream.phase in (Phase.SECURING, Phase.CLOSING):
+            self.abort()  # nothing can be said in the middle of a handshake, or after the last word
             return
         self.show_header()
         self.stream.move(Sign.CLOSE)
-        self._hang_up(writer.error(error))
+        self._hang_up(self.last_words() + writer.error(error))
         self.ended()
+
+    def finish(self) -> None:
+        """RFC 6120 §4.4: end our stream; what the peer still sends before it ends its own is taken."""
+        self.stream.move(Sign.CLOSE)
+        self.send(self.last_words() + writer.CLOSE)
+        self._deadline = self._connections.clock.seconds() + self._connections.policy.timeouts.close
+
+    def last_words(self) -> bytes:
+        """Return what is said before the end of the stream."""
+        return b""
 
     def _hang_up(self, last: bytes) -> None:
         """Say the last words; the connection ends when they are read, or at its deadline."""
@@ -333,9 +345,17 @@ class Connection(protocol.Protocol, ABC):
 
     def _cut_off(self) -> None:
         self.log.info("{address} does not read: cut off", address=self.address)
-        self._abort()
+        self.abort()
 
-    def _abort(self) -> None:
+    @property
+    def takes_output(self) -> bool:
+        """Whether the peer reads, so that what is sent now need not wait here."""
+        return self._backlog is None
+
+    def flowing(self) -> None:
+        """The peer reads again."""
+
+    def abort(self) -> None:
         self._stop()
         cast(Any, self.transport).abortConnection()
 
@@ -408,8 +428,8 @@ class Connection(protocol.Protocol, ABC):
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
 
     def _expire(self) -> None:
-        if Hold.OVER in self._held or self.stream.phase is Phase.SECURING:
-            self._abort()
+        if Hold.OVER in self._held:
+            self.abort()
         else:
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
 

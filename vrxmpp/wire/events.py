@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from vrxmpp.errors import StreamError
 from vrxmpp.stanza import Stanza
+
+_VERSION = re.compile(r"0*[1-9][0-9]*\.[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,12 @@ class Header:
     id: str
     lang: str
     version: str
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether the version is 1.0 or above, so that there are stream features (RFC 6120 §4.7.5)."""
+        return _VERSION.fullmatch(self.version) is not None
+
     dialback: bool = False
 
 

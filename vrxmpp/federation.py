@@ -1,0 +1,138 @@
+"""Puts federation together: from the configuration to the streams of other servers."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.protocol import Factory
+
+from vrxmpp.assembly import utc_now
+from vrxmpp.config import Config, ServerConnections
+from vrxmpp.config.components import parents
+from vrxmpp.core.router import Router
+from vrxmpp.negotiation.dialback import Keys
+from vrxmpp.net.connections import StreamPolicy
+from vrxmpp.net.identity import Trust
+from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
+from vrxmpp.net.policy import Authentication, Federation, PeerException, Policy
+from vrxmpp.net.resolve import Address, Lookups, Resolver, make_lookups
+from vrxmpp.net.servers import Connect, Foundations, ServerLimits, Servers
+from vrxmpp.net.tls import ServerCertificates
+from vrxmpp.store.interfaces import Peers
+from vrxmpp.wire.framer import FramerLimits
+
+_ATTEMPT_SECONDS = 10
+
+
+def is_federated(config: Config) -> bool:
+    """Whether any domain talks to other servers."""
+    return config.s2s.enabled or any(config.federation(host).enabled for host in config.hosts)
+
+
+def federate(
+    config: Config,
+    router: Router,
+    certificates: ServerCertificates,
+    peers: Peers,
+    secret: bytes,
+    *,
+    lookups: Lookups,
+    connect: Connect,
+    clock: Any,
+) -> Servers:
+    """Build what leads to other servers, and make it the router's way to them. Raises CertificateError."""
+    routes = {domain: str(address) for domain, address in config.s2s.routes.items()}
+    foundations = Foundations(
+        router=router,
+        policy=server_rules(config),
+        resolver=Resolver(lookups, clock, routes),
+        trust=Trust(config.s2s.ca_file),
+        certificates=certificates,
+        # A secret of its own: keys are shown to strangers (XEP-0185 §3).
+        keys=Keys(sha256(b"dialback" + secret).digest()),
+        peers=peers,
+        connect=connect,
+        now=utc_now,
+    )
+    servers = Servers(foundations, _limits(config), server_policy(config), _addresses(config), clock)
+    router.remote = servers
+    return servers
+
+
+def system_lookups(config: Config, reactor: Any) -> Lookups:
+    """Return the DNS as the configuration names it."""
+    return make_lookups(reactor, str(config.s2s.resolver) if config.s2s.resolver else "")
+
+
+def connect_by(reactor: Any) -> Connect:
+    """Return what connects through the system's network."""
+
+    def connect(address: Address, factory: Factory) -> Deferred[Any]:
+        endpoint = TCP6ClientEndpoint if ":" in address.ip else TCP4ClientEndpoint
+        to = endpoint(reactor, address.ip, address.port, timeout=_ATTEMPT_SECONDS)
+        return to.connect(cast(Any, factory))
+
+    return connect
+
+
+def server_rules(config: Config) -> Policy:
+    """Return who may talk to whom. A component federates as the host above it does."""
+    hosts = {host.domain: _federation(config.federation(host)) for host in config.hosts}
+    common = _federation(config.s2s)
+    components = {
+        component.domain: next((hosts[above] for above in parents(component.domain) if above in hosts), common)
+        for component in config.components
+    }
+    exceptions = {
+        domain: PeerException(
+            authentication=Authentication(peer.authentication) if peer.authentication else None,
+            tls_required=peer.tls == "required" if peer.tls else None,
+        )
+        for domain, peer in config.s2s.peers.items()
+    }
+    return Policy(hosts | components, exceptions)
+
+
+def _federation(s2s: ServerConnections) -> Federation:
+    return Federation(
+        enabled=s2s.enabled,
+        authentication=Authentication(s2s.authentication),
+        tls_required=s2s.tls == "required",
+        allow=frozenset(s2s.allow),
+        deny=frozenset(s2s.deny),
+    )
+
+
+def _limits(config: Config) -> ServerLimits:
+    limits = config.limits.s2s
+    return ServerLimits(
+        queue_stanzas=limits.queue_stanzas,
+        queue_bytes=limits.queue_bytes,
+        queue_seconds=limits.queue_seconds,
+        connect_seconds=limits.connect_seconds,
+        idle_seconds=config.s2s.idle_seconds,
+        dialbacks_per_stream=limits.dialbacks_per_stream,
+        dialbacks_per_address=limits.dialbacks_per_address,
+    )
+
+
+def server_policy(config: Config) -> StreamPolicy:
+    """Return what holds for each stream of another server, and of a component."""
+    limits, own = config.limits, config.limits.s2s
+    before = limits.unauthenticated
+    rest = {"attributes": limits.stanza.attributes, "namespaces": limits.stanza.namespaces}
+    return StreamPolicy(
+        before_login=FramerLimits(before.stanza_bytes, before.depth, before.elements, **rest),
+        after_login=FramerLimits(own.stanza_bytes, own.depth, own.elements, **rest),
+        timeouts=Timeouts(**limits.timeout.model_dump()),
+        rate=Rate(own.bytes_per_second, own.burst_bytes, own.stanzas_per_second, own.burst_stanzas),
+        output=Output(**limits.output.model_dump()),
+    )
+
+
+def _addresses(config: Config) -> Addresses:
+    limits = config.limits.s2s
+    return Addresses(limits.connections_per_address, limits.unauthenticated_per_address, limits.new_per_second)

@@ -1,0 +1,228 @@
+"""A stream between two servers, whoever has opened it: who may say what on it (RFC 6120 §8.1, XEP-0198, XEP-0288).
+
+Each pair of domains, one of ours and one of theirs, is proven by itself. A stanza that comes has to be of a proven
+pair; what goes is brought by ``Way``s, which are given the stream when it is theirs to use.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from vrxmpp import ns
+from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
+from vrxmpp.jid import InvalidJid, Jid
+from vrxmpp.net.connection import Connection
+from vrxmpp.net.identity import PeerCertificate
+from vrxmpp.stanza import Stanza
+from vrxmpp.waiting import Waiting
+from vrxmpp.wire.events import Malformed, Nonza
+from vrxmpp.wire.management import Answer, Ask, Management, read
+from vrxmpp.wire.stream import Phase, Sign
+
+if TYPE_CHECKING:
+    from vrxmpp.net.servers import Servers
+    from vrxmpp.net.way import Way
+
+Pair = tuple[str, str]
+"""A domain of ours, and one of theirs."""
+
+ACKNOWLEDGEMENTS = frozenset((ns.qname(ns.STREAM_MANAGEMENT, "r"), ns.qname(ns.STREAM_MANAGEMENT, "a")))
+_MOST_PAIRS = 100  # on one stream
+
+
+class ServerStream(Connection):
+    """What both directions have in common."""
+
+    def __init__(self, servers: Servers, address: str, *, phase: Phase) -> None:
+        super().__init__(servers, address, phase=phase, content=ns.SERVER)
+        self._servers = servers
+        self.local = self.remote = ""  # the domains of the headers
+        self.certificate: PeerCertificate | None = None  # theirs, once there is TLS
+        self.authentication = ""  # how the first pair was proven
+        self.incoming: set[Pair] = set()  # whose stanzas may come
+        self.ways: list[Way] = []  # whose stanzas go here
+        self.management: Management | None = None  # XEP-0198, once it is enabled
+        self.most_bytes = 0  # what the peer takes, if it has said so (XEP-0478)
+        self.since: datetime = servers.now()
+        self.is_bidirectional = False
+        self.is_retired = False  # no stanza is to be sent any more
+        self._is_broken = False
+        self._used = False  # since the last sweep
+        self._used_at = servers.clock.seconds()
+
+    # -- stanzas
+
+    def accept(self, local: str, remote: str) -> None:
+        """Take stanzas of this pair from now on."""
+        if len(self.incoming) >= _MOST_PAIRS:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many domains on one stream")
+        self.incoming.add((local, remote))
+
+    def open_to_stanzas(self, authentication: str) -> None:
+        """The first pair is proven: stanzas come and go from now on."""
+        self.authentication = authentication
+        self.stream.move(Sign.BOUND)
+        if not self.is_known:
+            self.know()
+        self.begin(self.receive)
+
+    def receive(self, stanza: Stanza) -> Waiting | None:
+        """Take a stanza, if it is from whom and for whom it may be (RFC 6120 §4.9.3.6, §4.9.3.7, §4.9.3.9)."""
+        to, sender = stanza.to, stanza.sender
+        if to is None or sender is None:
+            raise StreamError(StreamCondition.IMPROPER_ADDRESSING)
+        if (to.domain, sender.domain) not in self.incoming:
+            ours = self._servers.router.is_ours(to.domain)
+            raise StreamError(StreamCondition.INVALID_FROM if ours else StreamCondition.HOST_UNKNOWN)
+        self._used = True
+        waiting = self._servers.router.route(stanza)
+        if self.management is not None:
+            if waiting is not None:
+                return self._count_after(waiting, self.management)
+            self.management.handled()
+        return waiting
+
+    async def _count_after(self, waiting: Waiting, managed: Management) -> None:
+        """XEP-0198 §4: a stanza is acknowledged when it is dealt with."""
+        await waiting
+        managed.handled()
+
+    def refuse_malformed(self, event: Malformed) -> None:
+        """RFC 6120 §8.3.3.8: answer who has sent it, if that can be told."""
+        stanza = event.stanza
+        if self._receive is None:
+            raise StreamError(StreamCondition.NOT_AUTHORIZED)
+        if stanza.sender is None or all(stanza.sender.domain != remote for _, remote in self.incoming):
+            raise StreamError(StreamCondition.IMPROPER_ADDRESSING, event.reason)
+        if self.management is not None:
+            self.management.handled()
+        stanza.to = Jid.parse(self.local)
+        self._servers.router.refuse(stanza, StanzaError(Condition.JID_MALFORMED, event.reason))
+
+    @property
+    def takes_stanzas(self) -> bool:
+        """Whether a stanza that is sent now need not wait."""
+        managed = self.management
+        return self.takes_output and not self.is_retired and not (managed is not None and managed.full)
+
+    def send_stanza(self, stanza: Stanza) -> None:
+        """Send a stanza to the peer; only when it ``takes_stanzas``."""
+        raw = stanza.raw
+        if self.most_bytes and len(raw) > self.most_bytes:
+            text = f"{self.remote} takes no more than {self.most_bytes} bytes"
+            self._servers.router.refuse(stanza, StanzaError(Condition.POLICY_VIOLATION, text))
+            return
+        if self.management is not None:
+            raw += self.management.sent(stanza)
+        self._used = True
+        self.send(raw)
+
+    def flowing(self) -> None:
+        """The peer takes more: let the waiting ones go."""
+        for way in tuple(self.ways):
+            way.flush()
+
+    # -- XEP-0198
+
+    def acknowledge(self, nonza: Nonza) -> None:
+        """Say what was received, or learn what they have received (§4)."""
+        managed = self.management
+        if managed is None:
+            raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE)
+        command = read(nonza)
+        if isinstance(command, Ask):
+            self.send(managed.answer())
+        elif isinstance(command, Answer):
+            was_full = managed.full
+            managed.acknowledged(command.h)
+            if was_full:
+                self.flowing()
+
+    def resume(self, managed: Management, h: int) -> None:
+        """Go on with a former session, of which the peer has got ``h`` stanzas (§5)."""
+        self.management = managed
+        self.send(b"".join([*(stanza.raw for stanza in managed.resume(h)), managed.ask()]))
+
+    def last_words(self) -> bytes:
+        """Say how much was received, so that nobody takes it for lost (§4)."""
+        return self.management.answer() if self.management is not None else b""
+
+    # -- Connection
+
+    def secured(self) -> None:
+        """TLS is there: look at the peer's certificate."""
+        self.stream.move(Sign.SECURED)
+        tls = self.tls()
+        assert tls is not None
+        self.certificate = self._servers.trust.examine(tls)
+
+    @property
+    def tls_version(self) -> str:
+        """The version of TLS, or ""."""
+        tls = self.tls() if self.transport is not None else None
+        return tls.get_protocol_version_name() if tls is not None else ""
+
+    def connectionLost(self, reason: object = None) -> None:
+        """The connection is gone; without an end of the stream, it was lost."""
+        self._is_broken = self.stream.phase not in (Phase.CLOSING, Phase.CLOSED)
+        super().connectionLost(reason)  # type: ignore[arg-type]
+
+    def retire(self) -> None:
+        """End the stream in order: nothing is sent any more, what still comes is taken."""
+        if self.is_over or self.stream.phase is Phase.CLOSING:
+            return
+        if self.stream.phase is Phase.SECURING:
+            self.abort()
+        else:
+            self.detach()
+            self.finish()
+
+    def break_off(self) -> None:
+        """The peer has come back by another connection: this one is dead."""
+        self._is_broken = True
+        self.detach()
+        self.abort()
+
+    def detach(self) -> None:
+        """Tell the ways that use the stream that they no longer can."""
+        if not self.is_retired:
+            self.is_retired = True
+            managed, self.management = self.management, None
+            self._servers.detached(self, managed, broken=self._is_broken)
+
+    def ended(self) -> None:
+        """The stream is over."""
+        self.detach()
+
+    def sweep(self, now: float) -> None:
+        """Look after time limits; close what nobody uses."""
+        super().sweep(now)
+        if self._receive is None or self.is_over or self.is_retired:
+            return
+        managed = self.management
+        if managed is not None and (question := managed.ask()):
+            self.send(question)
+        if self._used:
+            self._used, self._used_at = False, now
+        elif now - self._used_at > self.idle_seconds:
+            self.retire()
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long the stream may be unused. Who has opened it closes it first."""
+        return self._servers.limits.idle_seconds * (2 if self.is_incoming else 1)
+
+
+def domain_of(text: str) -> str:
+    """Return the domain that an attribute of a header names, "" if it names none."""
+    try:
+        jid = Jid.parse(text)
+    except InvalidJid:
+        return ""
+    return jid.domain if jid.text == jid.domain else ""
+
+
+def doubt(domain: str, why_not: str) -> str:
+    """Say in a sentence why a certificate does not prove the domain."""
+    return f"{domain} shows no certificate" if why_not == "there is none" else f"the certificate of {domain} {why_not}"

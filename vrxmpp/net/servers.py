@@ -1,0 +1,454 @@
+"""All streams to and from other servers, and the ways that use them: ``core.peers.Remote`` (RFC 6120 §10.4)."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from vrxmpp.core.peers import Clock
+from vrxmpp.core.router import Router
+from vrxmpp.errors import Condition, StanzaError, StreamError
+from vrxmpp.negotiation.dialback import Keys, Verify
+from vrxmpp.negotiation.throttle import network
+from vrxmpp.net.connections import Connections, StreamPolicy
+from vrxmpp.net.identity import Trust
+from vrxmpp.net.limits import Addresses
+from vrxmpp.net.policy import Authentication, Forbidden, Policy
+from vrxmpp.net.race import NoConnection, race
+from vrxmpp.net.resolve import Address, LookupFailed, NoService, Resolver
+from vrxmpp.net.s2s import ServerStream
+from vrxmpp.net.s2s_in import IncomingStream
+from vrxmpp.net.s2s_out import Note, OutgoingStream
+from vrxmpp.net.tls import ServerCertificates
+from vrxmpp.net.unreachable import Unreachable, unavailable
+from vrxmpp.net.way import Way, give_back
+from vrxmpp.stanza import Stanza
+from vrxmpp.store.interfaces import Peers
+from vrxmpp.wire.management import Management
+
+T = TypeVar("T")
+Connect = Callable[[Address, Factory], Deferred[Any]]
+"""Connects to an address and lets the factory make the connection's protocol."""
+
+_MOST_WAYS = 10_000
+_MOST_SESSIONS = 1000  # that a peer may come back to
+_FAILURES_KEPT = 100
+_NOTED_AGAIN = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What may wait, and for how long; times in seconds, sizes in bytes."""
+
+    queue_stanzas: int
+    queue_bytes: int
+    queue_seconds: int
+    connect_seconds: int
+    idle_seconds: int
+    dialbacks_per_stream: int
+    dialbacks_per_address: int
+
+    @property
+    def resume_seconds(self) -> int:
+        """How long a peer may come back to a broken stream: not longer than its stanzas wait."""
+        return self.queue_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What is asked of one peer."""
+
+    tls_required: bool
+    certificate_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """A stream that did not come about."""
+
+    at: datetime
+    local: str
+    remote: str
+    incoming: bool
+    reason: str
+
+
+@dataclass(slots=True)
+class _Session:
+    """An XEP-0198 session that a peer has begun with us; without a stream, it is kept until then."""
+
+    managed: Management
+    stream: ServerStream | None
+    local: str
+    remote: str
+    until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Foundations:
+    """What federation stands on."""
+
+    router: Router
+    policy: Policy
+    resolver: Resolver
+    trust: Trust
+    certificates: ServerCertificates
+    keys: Keys
+    peers: Peers
+    connect: Connect
+    now: Clock
+
+
+class Servers(Connections):
+    """Federation: every way, every stream, and what they have in common."""
+
+    def __init__(
+        self,
+        foundations: Foundations,
+        limits: ServerLimits,
+        policy: StreamPolicy,
+        addresses: Addresses,
+        clock: Any,
+    ) -> None:
+        super().__init__(policy, addresses, clock)
+        self.router = foundations.router
+        self.rules_of = foundations.policy
+        self.resolver = foundations.resolver
+        self.trust = foundations.trust
+        self.certificates = foundations.certificates
+        self.keys = foundations.keys
+        self.now = foundations.now
+        self.limits = limits
+        self.ways: dict[tuple[str, str], Way] = {}
+        self.failures: deque[FailedAttempt] = deque(maxlen=_FAILURES_KEPT)
+        self._connect = foundations.connect
+        self._peers = foundations.peers
+        self._certified: dict[str, datetime] = {}
+        self._sessions: dict[str, _Session] = {}
+        self._verifying: Counter[str] = Counter()
+        self._stopping = False
+
+    async def remember(self) -> None:
+        """Learn which peers have shown a valid certificate in former lives of this server."""
+        self._certified.update(await self._peers.certified())
+
+    # -- core.peers.Remote
+
+    def send(self, stanza: Stanza) -> None:
+        """Take a stanza for another server, or raise StanzaError if that cannot be."""
+        to, sender = stanza.to, stanza.sender
+        assert to is not None
+        assert sender is not None
+        way = self.ways.get((sender.domain, to.domain))
+        if way is None:
+            way = self._new_way(sender.domain, to.domain)
+        way.send(stanza)
+
+    def _new_way(self, local: str, remote: str) -> Way:
+        try:
+            self.rules_of.rules(local, remote)
+        except Forbidden as error:
+            raise StanzaError(Condition.NOT_ALLOWED, str(error)) from None
+        if len(self.ways) >= _MOST_WAYS:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "too many other servers are being talked to")
+        way = self.ways[local, remote] = Way(self, local, remote)
+        return way
+
+    def lost(self, remote: str) -> None:
+        """A peer does not come back; if no stream is left, its users are seen by nobody."""
+        if not any(remote == theirs for stream in self.established() for _, theirs in stream.incoming):
+            self.router.lost(remote)
+
+    # -- rules
+
+    def rules(self, local: str, remote: str) -> Demands:
+        """Return what is asked of the peer; raises Forbidden."""
+        rules = self.rules_of.rules(local, remote)
+        held_to_it = rules.authentication is Authentication.CERTIFICATE_IF_VALID and remote in self._certified
+        return Demands(rules.tls_required, held_to_it or rules.authentication is Authentication.CERTIFICATE)
+
+    def tls_required(self, local: str, remote: str) -> bool:
+        """Whether nothing is said without TLS; to one who does not say who it is, too."""
+        try:
+            return self.rules(local, remote).tls_required
+        except Forbidden:
+            return True
+
+    def note_certified(self, remote: str) -> None:
+        """A peer has shown a valid certificate: it is held to that from now on."""
+        now = self.now()
+        before = self._certified.get(remote)
+        if before is None or now - before > _NOTED_AGAIN:
+            self._certified[remote] = now
+            noting = Deferred.fromCoroutine(self._peers.note(remote, now))
+            noting.addErrback(lambda failure: self.log.failure("{domain} is not noted", failure, domain=remote))
+
+    # -- streams
+
+    def established(self) -> Iterator[ServerStream]:
+        """Yield the streams on which stanzas come or go."""
+        for stream in self.connections:
+            if isinstance(stream, ServerStream) and stream.authentication and not stream.is_retired:
+                yield stream
+
+    async def dial(
+        self, local: str, remote: str, managed: Management | None, note: Note = lambda *_: None
+    ) -> tuple[ServerStream, Management | None]:
+        """Return a stream for this way, and the former session if it could not be resumed. Raises Unreachable."""
+        shared = await self._share(local, remote)
+        if shared is not None:
+            return shared, managed
+        try:
+            return await self._open(local, remote, note, lambda stream: stream.establish(note, managed))
+        except Unreachable as failure:
+            self.note_failure(local, remote, failure.text, incoming=False)
+            raise
+
+    async def _share(self, local: str, remote: str) -> ServerStream | None:
+        """Find a stream that is there already: one both ways, or one on which a further domain can be proven."""
+        for stream in list(self.established()):
+            if stream.is_bidirectional and (local, remote) in stream.incoming:
+                return stream
+            if (
+                isinstance(stream, OutgoingStream)
+                and stream.remote == remote
+                and stream.does_dialback
+                and stream.management is None
+            ):
+                try:
+                    await stream.prove(local)
+                except Unreachable:
+                    continue
+                return stream
+        return None
+
+    async def verify(self, request: Verify, address: str) -> bool:
+        """Ask the server of a domain whether a key is its own (XEP-0220 §2.3), for a peer at that network address.
+
+        Raises Unreachable or StanzaError.
+        """
+        whose = network(address)
+        if self._verifying[whose] >= self.limits.dialbacks_per_address:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT)
+        self._verifying[whose] += 1
+        try:
+            for stream in self.established():
+                if isinstance(stream, OutgoingStream) and stream.remote == request.originating:
+                    return await stream.verify(request)
+            local, remote = request.receiving, request.originating
+
+            async def ask(stream: OutgoingStream) -> bool:
+                await stream.begin_securely(lambda *_: None)
+                return await stream.verify(request)
+
+            stream, answer = await self._open(local, remote, lambda *_: None, ask)
+            stream.retire()
+            return answer
+        finally:
+            self._verifying[whose] -= 1
+            if not self._verifying[whose]:
+                del self._verifying[whose]
+
+    async def _open(
+        self, local: str, remote: str, note: Note, establish: Callable[[OutgoingStream], Coroutine[Any, Any, T]]
+    ) -> tuple[OutgoingStream, T]:
+        """Open a stream, within the time there is. Raises Unreachable."""
+        if self._stopping:
+            raise unavailable("this server is going down")
+        attempt = Deferred.fromCoroutine(self._try_addresses(local, remote, note, establish))
+        attempt.addTimeout(self.limits.connect_seconds, cast(Any, self.clock))
+        try:
+            return await attempt
+        except defer.TimeoutError:
+            raise unavailable(f"{remote} did not answer in time") from None
+        except Forbidden as error:
+            raise Unreachable(Condition.NOT_ALLOWED, str(error), lasting=True) from None
+
+    async def _try_addresses(
+        self, local: str, remote: str, note: Note, establish: Callable[[OutgoingStream], Coroutine[Any, Any, T]]
+    ) -> tuple[OutgoingStream, T]:
+        self.rules(local, remote)
+        left = await self._look_up(remote, note)
+        failure: Unreachable | None = None
+        while True:
+            try:
+                address, stream = await race(
+                    left, lambda to: self._begin(to, local, remote), self.clock, discard=OutgoingStream.abort
+                )
+            except NoConnection as error:
+                raise failure or unavailable(f"{remote} cannot be connected to: {error}") from None
+            note("TCP", f"connected to {address.ip} port {address.port}")
+            try:
+                return stream, await establish(stream)
+            except Unreachable as error:
+                failure = error
+                stream.retire()
+            except StreamError as error:
+                failure = unavailable(f"{remote} does not keep to the protocol: {error.condition} {error.text}")
+                stream.close(error)
+            except BaseException:  # it takes too long, or is our mistake
+                stream.abort()
+                raise
+            left.remove(address)
+            if failure.lasting or not left:
+                raise failure
+
+    async def _look_up(self, remote: str, note: Note) -> list[Address]:
+        try:
+            addresses = await self.resolver.addresses(remote)
+        except NoService as error:
+            raise Unreachable(Condition.REMOTE_SERVER_NOT_FOUND, str(error), lasting=True) from None
+        except LookupFailed as error:
+            raise unavailable(str(error)) from None
+        found = (
+            f"{each.ip} port {each.port} ({'direct TLS' if each.direct_tls else 'STARTTLS'})" for each in addresses
+        )
+        note("DNS", ", ".join(found))
+        return list(addresses)
+
+    def _begin(self, address: Address, local: str, remote: str) -> Deferred[OutgoingStream]:
+        stream = OutgoingStream(self, address, local, remote)
+        factory: Any = _OneConnection(stream)
+        if address.direct_tls:
+            creator = cast(Any, self.certificates.outgoing(local, remote))
+            factory = TLSMemoryBIOFactory(creator, True, factory, cast(Any, self.clock))
+        return self._connect(address, factory).addCallback(lambda _: stream)
+
+    def note_failure(self, local: str, remote: str, reason: str, *, incoming: bool) -> None:
+        """Keep for the administrator that a stream did not come about, and why."""
+        self.failures.append(FailedAttempt(self.now(), local, remote, incoming, reason))
+        direction = "from" if incoming else "to"
+        self.log.info("no stream {direction} {remote}: {reason}", direction=direction, remote=remote, reason=reason)
+
+    # -- what streams tell
+
+    def offer(self, stream: ServerStream, local: str, remote: str) -> None:
+        """A peer lets us use its stream for this way (XEP-0288)."""
+        way = self.ways.get((local, remote)) or self._new_way(local, remote)
+        if way.stream is None and not way.awaits_resumption:
+            way.take(stream)
+
+    def detached(self, stream: ServerStream, managed: Management | None, *, broken: bool) -> None:
+        """A stream can be used no longer; ``broken``: nobody has ended it."""
+        ways, stream.ways = stream.ways, []
+        if managed is not None and not (broken and managed.id and (ways or stream.is_incoming)):
+            self._sessions.pop(managed.id, None)
+            give_back(managed, self.router)
+            managed = None
+        session = self._sessions.get(managed.id) if managed is not None and stream.is_incoming else None
+        if session is not None:
+            session.stream, session.until = None, self.clock.seconds() + self.limits.resume_seconds
+        for way in ways:
+            way.lose(broken=broken, managed=managed, awaits=stream.is_incoming)
+        if broken and not ways and not self._stopping:
+            for local, remote in stream.incoming:
+                self._look_after(local, remote)
+
+    def _look_after(self, local: str, remote: str) -> None:
+        """A peer that came to us is gone without a word: see whether it is still there."""
+        way = self.ways.get((local, remote))
+        if way is None or (way.stream is None and not way.awaits_resumption):
+            try:
+                (way or self._new_way(local, remote)).lose(broken=True, managed=None, awaits=False)
+            except StanzaError:
+                self.lost(remote)
+
+    # -- XEP-0198
+
+    def new_management(self, id: str) -> Management:
+        """Return the counters of a new session."""
+        return Management(stanzas=self.limits.queue_stanzas, bytes=self.limits.queue_bytes, id=id)
+
+    def began(self, stream: ServerStream, managed: Management) -> None:
+        """A peer has begun a session on its stream, or has come back to one."""
+        local, remote = stream.local, stream.remote
+        resumed = managed.id in self._sessions
+        if managed.id and (resumed or len(self._sessions) < _MOST_SESSIONS):
+            self._sessions[managed.id] = _Session(managed, stream, local, remote)
+        if stream.is_bidirectional:
+            way = self.ways.get((local, remote)) or self._new_way(local, remote)
+            if resumed:
+                way.resumed(stream)
+            elif way.stream is None:
+                way.take(stream)
+
+    def find_session(self, id: str, stream: ServerStream) -> Management | None:
+        """Return the session that a peer comes back to, taken from the stream it was on (XEP-0198 §5)."""
+        session = self._sessions.get(id)
+        if session is None or (session.local, session.remote) != (stream.local, stream.remote):
+            return None
+        if session.stream is not None:
+            session.stream.break_off()
+        return session.managed
+
+    # -- time, and the end
+
+    def sweep(self) -> None:
+        """Do what is due each second."""
+        super().sweep()
+        now = self.clock.seconds()
+        for pair, way in list(self.ways.items()):
+            way.sweep(now)
+            if way.is_idle:
+                del self.ways[pair]
+        for id, session in list(self._sessions.items()):
+            if session.stream is None and now > session.until:
+                del self._sessions[id]
+
+    def give_up(self) -> None:
+        """The server goes down: tell the senders of all that still waits, while they are there."""
+        self._stopping = True
+        for way in self.ways.values():
+            way.give_up(StanzaError(Condition.REMOTE_SERVER_TIMEOUT, "this server is going down"))
+
+    def fit(self, policy: Policy) -> None:
+        """Take other rules; streams that they do not allow are ended."""
+        self.rules_of = policy
+        for stream in list(self.established()):
+            try:
+                for local, remote in stream.incoming | {(stream.local, stream.remote)}:
+                    policy.rules(local, remote)
+            except Forbidden:
+                stream.retire()
+        for pair in [pair for pair, way in self.ways.items() if way.stream is None]:
+            try:
+                policy.rules(*pair)
+            except Forbidden as error:
+                self.ways.pop(pair).give_up(StanzaError(Condition.NOT_ALLOWED, str(error)))
+
+
+class _OneConnection(Factory):
+    """Makes the one connection that is there already."""
+
+    noisy = False
+
+    def __init__(self, stream: OutgoingStream) -> None:
+        self._stream = stream
+
+    def buildProtocol(self, addr: object) -> OutgoingStream:
+        return self._stream
+
+
+class ServerFactory(Factory):
+    """Makes streams for one kind of listener."""
+
+    noisy = False
+
+    def __init__(self, servers: Servers, *, direct_tls: bool) -> None:
+        self._servers = servers
+        self._direct_tls = direct_tls
+
+    def buildProtocol(self, addr: Any) -> IncomingStream | None:
+        """Admit a connection, or close it at once where its address has too many."""
+        address = getattr(addr, "host", "unix")
+        if not self._servers.addresses.admit(address):
+            return None
+        return IncomingStream(self._servers, address, direct_tls=self._direct_tls)

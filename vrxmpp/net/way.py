@@ -1,0 +1,196 @@
+"""The way from one domain of ours to one of another server: what waits for it, and the stream that it uses.
+
+Each stanza is sent once, or returned to its sender once (RFC 6120 §10.4). Where the peer acknowledges (XEP-0198), what
+a broken stream has lost is sent again on the next, if the peer still knows the session, and else returned.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from vrxmpp.core.router import Router
+from vrxmpp.errors import Condition, StanzaError
+from vrxmpp.net.backoff import Backoff
+from vrxmpp.net.queue import Queue
+from vrxmpp.net.unreachable import Unreachable
+from vrxmpp.stanza import Stanza
+from vrxmpp.wire.management import Management
+
+if TYPE_CHECKING:
+    from vrxmpp.net.s2s import ServerStream
+    from vrxmpp.net.servers import Servers
+
+_REFUSED_SECONDS = 10.0  # how long a lasting failure is answered without another attempt
+_LOST = StanzaError(Condition.REMOTE_SERVER_TIMEOUT, "the connection was lost, and whether this arrived is not known")
+
+
+class Way:
+    """One way. It dials when something waits, and again after a failure, for as long as something waits."""
+
+    log = Logger()
+
+    def __init__(self, servers: Servers, local: str, remote: str) -> None:
+        limits = servers.limits
+        self.local, self.remote = local, remote
+        self.stream: ServerStream | None = None
+        self.queue = Queue(stanzas=limits.queue_stanzas, bytes=limits.queue_bytes, seconds=float(limits.queue_seconds))
+        self.failure: Unreachable | None = None  # of the last attempt
+        self._servers = servers
+        self._backoff = Backoff()
+        self._dialling: Deferred[None] | None = None
+        self._retry: Any = None  # the call that will dial again
+        self._refuses_until = 0.0
+        self._lost_at = 0.0  # since when the peer is missed; 0.0: it is not
+        self._unresumed: Management | None = None  # the session of a broken stream
+        self._awaits_resumption = False  # the peer is the one who has to come back
+
+    def send(self, stanza: Stanza) -> None:
+        """Send a stanza, or let it wait; raises StanzaError where it would wait in vain."""
+        stream = self.stream
+        if stream is not None and stream.takes_stanzas and not self.queue:
+            stream.send_stanza(stanza)
+            return
+        now = self._servers.clock.seconds()
+        if self.failure is not None and now < self._refuses_until:
+            raise self.failure.stanza_error
+        self.queue.put(stanza, now)
+        if stream is None:
+            self._dial()
+
+    def flush(self) -> None:
+        """Send what waits, for as long as the stream takes it."""
+        while self.queue and (stream := self.stream) is not None and stream.takes_stanzas:
+            stanza = self.queue.take()
+            assert stanza is not None
+            stream.send_stanza(stanza)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be forgotten with this way."""
+        busy = self.stream or self.queue or self._dialling or self._retry or self._unresumed
+        return not busy and self._servers.clock.seconds() >= self._refuses_until
+
+    # -- streams
+
+    def take(self, stream: ServerStream) -> None:
+        """Use a stream from now on, on which the pair is proven."""
+        if self._dialling is not None:
+            dialling, self._dialling = self._dialling, None
+            dialling.cancel()
+        self._stop_retrying()
+        self._backoff.succeeded()
+        self.failure = None
+        self._lost_at = self._refuses_until = 0.0
+        self._awaits_resumption = False
+        self._forget_session()
+        self.stream = stream
+        stream.ways.append(self)
+        self.flush()
+
+    def lose(self, *, broken: bool, managed: Management | None, awaits: bool) -> None:
+        """The stream is gone; with ``managed``, a session is left that might be resumed."""
+        self.stream = None
+        self._unresumed = managed
+        self._awaits_resumption = awaits and managed is not None
+        if broken:
+            self._lost_at = self._servers.clock.seconds()
+        if self._awaits_resumption:
+            self._retry = self._servers.clock.callLater(self._servers.limits.queue_seconds, self._dial_again)
+        elif broken or self.queue:
+            self._dial()
+
+    def resumed(self, stream: ServerStream) -> None:
+        """The peer has come back to the session, and was sent what it had missed."""
+        self._unresumed = None
+        self.take(stream)
+
+    @property
+    def awaits_resumption(self) -> bool:
+        """Whether a session that the peer may come back to keeps others waiting."""
+        return self._awaits_resumption
+
+    # -- dialling
+
+    def _dial(self) -> None:
+        if self._dialling is None and self._retry is None:
+            dialling = Deferred.fromCoroutine(self._try())
+            if not dialling.called:
+                self._dialling = dialling
+            dialling.addErrback(
+                lambda failure: self.log.failure("dialling {domain} failed", failure, domain=self.remote)
+            )
+
+    def _fail(self, failure: Failure) -> None:
+        """It is our mistake."""
+        self.log.failure("dialling {domain} failed", failure, domain=self.remote)
+        self._dialling = None
+        self.give_up(StanzaError(Condition.INTERNAL_SERVER_ERROR))
+
+    def _dial_again(self) -> None:
+        self._retry = None
+        if self._awaits_resumption:
+            self._awaits_resumption = False
+            self._forget_session()
+        self._dial()
+
+    async def _try(self) -> None:
+        try:
+            stream, self._unresumed = await self._servers.dial(self.local, self.remote, self._unresumed)
+        except Unreachable as failure:
+            self._dialling = None
+            self._failed(failure)
+        except CancelledError:
+            return  # a stream has come from the other side
+        else:
+            self._dialling = None
+            self.take(stream)
+
+    def _failed(self, failure: Unreachable) -> None:
+        now = self._servers.clock.seconds()
+        self.failure = failure
+        missed = self._lost_at and now - self._lost_at <= self._servers.limits.queue_seconds
+        if failure.lasting:
+            self._refuses_until = now + _REFUSED_SECONDS
+            self.give_up(failure.stanza_error)
+        elif self.queue or missed:
+            self._retry = self._servers.clock.callLater(self._backoff.failed(), self._dial_again)
+        else:
+            self.give_up(failure.stanza_error)
+
+    def _stop_retrying(self) -> None:
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        self._retry = None
+
+    # -- the end
+
+    def sweep(self, now: float) -> None:
+        """Return what has waited for too long."""
+        error = self.failure.stanza_error if self.failure else StanzaError(Condition.REMOTE_SERVER_TIMEOUT)
+        for stanza in self.queue.expired(now):
+            self._servers.router.refuse(stanza, error)
+
+    def give_up(self, error: StanzaError) -> None:
+        """Return all that waits; the peer is lost, unless it still comes to us."""
+        self._stop_retrying()
+        self._forget_session()
+        was_missed, self._lost_at = bool(self._lost_at), 0.0
+        for stanza in self.queue.clear():
+            self._servers.router.refuse(stanza, error)
+        if was_missed:
+            self._servers.lost(self.remote)
+
+    def _forget_session(self) -> None:
+        managed, self._unresumed = self._unresumed, None
+        if managed is not None:
+            give_back(managed, self._servers.router)
+
+
+def give_back(managed: Management, router: Router) -> None:
+    """Return to the senders what was sent in a session that is over, and not acknowledged."""
+    for stanza in managed.give_up():
+        router.refuse(stanza, _LOST)
