@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from vrxmpp import ns
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.stanza import Stanza
 from vrxmpp.wire.events import Event, Malformed
@@ -17,10 +18,17 @@ RICH = (
 )
 
 
-def feed(script: str | bytes, *cuts: int, limits: FramerLimits = LIMITS, rests: bool = False) -> list[Event]:
+def header_of(content: str, declarations: str = "") -> str:
+    """Return the header of a stream with that content namespace, and these declarations of more."""
+    return f"<stream:stream xmlns='{content}' xmlns:stream='http://etherx.jabber.org/streams'{declarations}>"
+
+
+def feed(
+    script: str | bytes, *cuts: int, limits: FramerLimits = LIMITS, rests: bool = False, content: str = ns.CLIENT
+) -> list[Event]:
     """Return the events of a script that arrives in pieces, cut at these places."""
     data = script.encode() if isinstance(script, str) else script
-    framer = Framer(limits)
+    framer = Framer(limits, content)
     places = sorted({0, len(data), *(min(cut, len(data)) for cut in cuts)})
     events: list[Event] = []
     for start, end in pairwise(places):

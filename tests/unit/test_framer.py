@@ -10,6 +10,7 @@ from tests.framing import LIMITS, PLAIN, RICH, fact, facts, feed, read, read_sta
 from vrxmpp import ns
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.stanza import Stanza
+from vrxmpp.wire import writer
 from vrxmpp.wire.events import End, Header, Malformed, Nonza
 from vrxmpp.wire.framer import Framer
 
@@ -115,6 +116,34 @@ def test_presence_can_be_empty(written: str) -> None:
     assert stanza.kind == "presence"
     assert stanza.inner.strip() == b""
     assert stanza.payloads == ()
+
+
+def test_the_header_tells_who_speaks_dialback() -> None:
+    """XEP-0220 §2.4.1: whatever the prefix."""
+    for declaration, dialback in (
+        ("xmlns:db='jabber:server:dialback'", True),
+        ('xmlns:x = "jabber&#58;server:dialback"', True),
+        ("xmlns:db='jabber:server'", False),
+        ("db='jabber:server:dialback'", False),
+    ):
+        assert feed(PLAIN.replace(">", f" {declaration}>")) == [Header("", "", "", "", "", dialback)]
+
+
+@pytest.mark.parametrize(
+    ("content", "dialback", "version"),
+    [(ns.CLIENT, False, "1.0"), (ns.SERVER, True, "1.0"), (ns.COMPONENT_ACCEPT, False, "")],
+)
+def test_reads_the_headers_that_the_server_writes(content: str, dialback: bool, version: str) -> None:
+    written = writer.header(sender="a.example", to="'<&", id="\t1", content=content)
+    assert feed(written, content=content) == [Header("'<&", "a.example", "\t1", "en", version, dialback)]
+
+
+def test_who_opens_a_stream_gives_it_no_id() -> None:
+    """RFC 6120 §4.7.3."""
+    assert writer.header(sender="a.example", to="b.example", id="", content=ns.SERVER) == (
+        b"<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'"
+        b" xmlns:db='jabber:server:dialback' from='a.example' to='b.example' xml:lang='en' version='1.0'>"
+    )
 
 
 def test_a_server_stream_has_its_own_content_namespace() -> None:

@@ -19,6 +19,7 @@ from vrxmpp import ns, xml
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.jid import InvalidJid, Jid
 from vrxmpp.stanza import Kind, Stanza
+from vrxmpp.wire.content import CONTENT_NAMESPACES, payloads_of, rewrite
 from vrxmpp.wire.events import End, Event, Header, Malformed, Nonza
 
 # A start tag that expat has accepted, up to its ">": outside quotes there is none before.
@@ -76,6 +77,7 @@ class Framer:
         "_inner_start",
         "_kinds",
         "_marks",
+        "_named",
         "_open",
         "_over",
         "_own",
@@ -100,7 +102,7 @@ class Framer:
         self._parser: expat.XMLParserType | None = None
         self._open = False  # the stream header has come
         self._inherited: dict[str, str] = {}  # prefix -> namespace, as the stream header declares them
-        self._marks: dict[bytes, str] = {}  # the same prefixes as they look in use, "stream:"
+        self._marks: dict[bytes, tuple[str, str]] = {}  # the same by the prefix as it looks in use, "stream:"
         self._buffer: bytes | bytearray = b""  # what is not yet part of an event
         self._base = 0  # where in the parser's input the buffer begins
         self._depth = 0
@@ -108,6 +110,7 @@ class Framer:
 
         self._declared: dict[str | None, str] = {}  # by the element that begins
         self._own: dict[str | None, str] = {}  # by the first-level element under way
+        self._named = False  # one of the content namespaces, inside the first-level element under way
         self._payloads: list[str] = []
         self._attributes: list[str] = []
         # In the parser's input:
@@ -222,6 +225,8 @@ class Framer:
 
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         self._declared[prefix] = uri = uri or ""
+        if uri in CONTENT_NAMESPACES:
+            self._named = True
         if len(self._declared) > self.limits.namespaces or len(uri) > _NAMESPACE_LENGTH:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "too many namespaces, or too long ones")
 
@@ -273,6 +278,7 @@ class Framer:
         elif self._own:
             self._own = {}
         self._elements = 1
+        self._named = False  # on the start tag, which is written anew, only a prefix matters
         self._payloads = []
 
     def _begin_stream(self, name: str, attributes: list[str]) -> None:
@@ -286,7 +292,7 @@ class Framer:
         if declared.get(None) != self._content:
             raise StreamError(StreamCondition.INVALID_NAMESPACE)
         self._inherited = {prefix: uri for prefix, uri in declared.items() if prefix is not None}
-        self._marks = {f"{prefix}:".encode(): prefix for prefix in self._inherited}
+        self._marks = {f"{prefix}:".encode(): (prefix, uri) for prefix, uri in self._inherited.items()}
         self._read_up_to = self._base + self._tag_end(start, attributes)
         self._declared = {}
         self._open = True
@@ -357,22 +363,31 @@ class Framer:
                 lang = value
             else:
                 others.append((name, value))
-        inherited = [prefix for mark, prefix in self._marks.items() if self._buffer.find(mark, start, end) >= 0]
-        extra = self._write_extra(others, inherited) if others or inherited or self._own else b""
+        inherited = {p: uri for mark, (p, uri) in self._marks.items() if self._buffer.find(mark, start, end) >= 0}
+        prefixes = self._own | inherited | self._own  # its own come first, and hide those of the header
+        extra = self._write_extra(others, prefixes) if others or prefixes else b""
         payloads = tuple(self._payloads)
         stanza = Stanza(
             kind, to=to, sender=sender, type=type, id=id, lang=lang, payloads=payloads, inner=inner, extra=extra
         )
+        if self._named or prefixes or self._content != ns.CLIENT:
+            self._unify(stanza, others, prefixes)
         return Malformed(stanza, reason) if reason else stanza
 
-    def _write_extra(self, others: list[tuple[str, str]], inherited: list[str]) -> bytes:
+    def _unify(self, stanza: Stanza, others: list[tuple[str, str]], prefixes: dict[str | None, str]) -> None:
+        """Give its content the one form that it has in the house, before anybody sees the stanza."""
+        if not self._named and CONTENT_NAMESPACES.isdisjoint(prefixes.values()):
+            stanza.payloads = payloads_of(stanza.payloads, self._content)
+            return
+        rewrite(stanza, self._content, self.limits.stanza_bytes, self.limits.namespaces)
+        used = {name.rpartition(" ")[0] for name, _ in others}
+        stanza.extra = self._write_extra(others, {prefix: uri for prefix, uri in prefixes.items() if uri in used})
+
+    def _write_extra(self, others: list[tuple[str, str]], prefixes: dict[str | None, str]) -> bytes:
         """Write what else the start tag needs: the prefixes in use inside, and the attributes that are not ours.
 
         It must not exceed the limits: the next reader may have the same.
         """
-        prefixes = dict(self._own)
-        for prefix in inherited:
-            prefixes.setdefault(prefix, self._inherited[prefix])
         if len(prefixes) > self.limits.namespaces or len(others) > self.limits.attributes - _OWN_ATTRIBUTES:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "too many attributes or namespaces")
         written = [f" xmlns:{prefix}='{xml.attribute(uri)}'" for prefix, uri in prefixes.items()]
