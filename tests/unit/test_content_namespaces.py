@@ -138,6 +138,10 @@ def test_a_prefix_of_the_start_tag_stays_for_an_attribute_only(content: str) -> 
     assert stanza.to is None
 
 
+def test_what_has_no_namespace_is_named_as_ever() -> None:
+    assert read("<message><v:a/><b xmlns=''/></message>", ns.CLIENT).payloads == ("jabber:client a", "b")
+
+
 def test_a_stanza_with_a_bad_address_is_written_anew_too() -> None:
     _, event = feed(header_of(ns.CLIENT) + "<message to='@'><body xmlns='jabber:server'>hi</body></message>")
     assert isinstance(event, Malformed)
@@ -164,6 +168,14 @@ def test_what_is_written_anew_has_the_same_limits() -> None:
     many = f"<message{declarations('a')}><b{declarations('b')}><c{uses}/></b>*</message>"
     read(many.replace("*", ""), ns.CLIENT)
     assert refusal(start + many.replace("*", "<body xmlns='jabber:client'/>")) == policy_violation
+
+
+def test_what_would_be_far_too_long_is_not_even_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else half a megabyte could become a hundred."""
+    monkeypatch.delattr(dom, "serialise")
+    for use in ("<p:a/>", "<a p:b=''/>"):
+        stanza = f"<message xmlns:p='{'u' * 500}'><body xmlns='jabber:client'/>{use * 60}</message>"
+        assert refusal(header_of(ns.CLIENT) + stanza) == StreamCondition.POLICY_VIOLATION
 
 
 # --- Whatever goes in
