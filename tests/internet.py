@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import error
 from twisted.internet._newtls import ClientMixin
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -123,14 +123,18 @@ class Internet:
     def connect(self, address: Address, factory: Factory) -> Deferred[Any]:
         """Be ``vrxmpp.net.servers.Connect``."""
         done: Deferred[Any] = Deferred()
-        if not self.answers:
-            return done
-        listener = self._listeners.get((address.ip, address.port))
-        if not self.works or listener is None:
-            self.loop.callLater(0.01, lambda: None if done.called else done.errback(ConnectionRefusedError()))
-        else:
-            self.loop.callLater(0.01, lambda: None if done.called else done.callback(self._plug(factory, listener, address)))
+        if self.answers:
+            self.loop.callLater(0.01, self._answer, done, factory, address)
         return done
+
+    def _answer(self, done: Deferred[Any], factory: Factory, address: Address) -> None:
+        listener = self._listeners.get((address.ip, address.port)) if self.works else None
+        if done.called:
+            return  # given up
+        if listener is None:
+            done.errback(error.ConnectionRefusedError())
+        else:
+            done.callback(self._plug(factory, listener, address))
 
     def _plug(self, factory: Factory, listener: Any, address: Address) -> Any:
         cable = Cable(self.loop, factory, listener, address.ip)

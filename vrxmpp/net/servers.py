@@ -212,6 +212,11 @@ class Servers(Connections):
             self.note_failure(local, remote, failure.text, incoming=False)
             raise
 
+    async def probe(self, local: str, remote: str, note: Note) -> None:
+        """Try a stream of its own all the way, and end it again. Raises Unreachable."""
+        stream, _ = await self._open(local, remote, note, lambda stream: stream.establish(note))
+        stream.retire()
+
     async def _share(self, local: str, remote: str) -> ServerStream | None:
         """Find a stream that is there already: one both ways, or one on which a further domain can be proven."""
         for stream in list(self.established()):
