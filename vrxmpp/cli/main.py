@@ -9,6 +9,7 @@ import click
 
 from vrxmpp import __version__
 from vrxmpp.admin import AdminError
+from vrxmpp.cli.check import check
 from vrxmpp.cli.configuration import configuration
 from vrxmpp.cli.sessions import sessions, status
 from vrxmpp.cli.settings import config_option, json_option
@@ -60,5 +61,5 @@ def cli() -> None:
     """
 
 
-for part in (users, sessions, configuration, status):
+for part in (users, sessions, configuration, check, status):
     cli.add_command(part)
