@@ -10,7 +10,10 @@ from xml.parsers import expat
 
 import constantly  # type: ignore[import-untyped]
 from twisted.python import compat
+from twisted.words.protocols.jabber.jid import JID
+from twisted.words.protocols.jabber.xmlstream import STREAM_AUTHD_EVENT, STREAM_CONNECTED_EVENT, STREAM_END_EVENT
 from twisted.words.xish.domish import Element
+from twisted.words.xish.utility import EventDispatcher
 
 from vrxmpp import ns, xml
 
@@ -21,18 +24,40 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from wokkel.data_form import Error as FormError
     from wokkel.data_form import Field, Form, findForm
-    from wokkel.disco import DiscoFeature, DiscoIdentity, DiscoInfo, DiscoItem, DiscoItems
+    from wokkel.disco import (
+        DISCO_INFO,
+        DISCO_ITEMS,
+        DiscoFeature,
+        DiscoHandler,
+        DiscoIdentity,
+        DiscoInfo,
+        DiscoItem,
+        DiscoItems,
+    )
+    from wokkel.iwokkel import IDisco
+    from wokkel.subprotocols import StreamManager, XMPPHandler
 
 __all__ = [
+    "DISCO_INFO",
+    "DISCO_ITEMS",
+    "JID",
+    "STREAM_AUTHD_EVENT",
+    "STREAM_CONNECTED_EVENT",
+    "STREAM_END_EVENT",
     "DiscoFeature",
+    "DiscoHandler",
     "DiscoIdentity",
     "DiscoInfo",
     "DiscoItem",
     "DiscoItems",
     "Element",
+    "EventDispatcher",
     "Field",
     "Form",
     "FormError",
+    "IDisco",
+    "StreamManager",
+    "XMPPHandler",
     "append",
     "child",
     "children",

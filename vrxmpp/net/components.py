@@ -57,7 +57,15 @@ class Service(ABC):
 
     @abstractmethod
     def deliver(self, stanza: Stanza) -> None:
-        """Bring a stanza there, which is up."""
+        """Bring a stanza there, which is up; StanzaError if it cannot take it."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """The server is there."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """The server goes down."""
 
     def send(self, stanza: Stanza) -> None:
         """Take a stanza for the service; StanzaError while it is not there.
@@ -67,9 +75,9 @@ class Service(ABC):
         """
         if not self.is_up:
             raise StanzaError(Condition.REMOTE_SERVER_TIMEOUT, "the service is not there at the moment")
+        self.deliver(stanza)
         if stanza.kind == "iq" and stanza.type in _REQUESTS:
             self._expect(stanza)
-        self.deliver(stanza)
 
     def receive(self, stanza: Stanza) -> Waiting | None:
         """Take a stanza that the service has sent (XEP-0114 §3); return the rest of the work, if it must wait."""
@@ -137,6 +145,12 @@ class Component(Service):
         """Whether the component is connected."""
         return self._connection is not None and not self._connection.is_over
 
+    def start(self) -> None:
+        """The component will come by itself."""
+
+    def stop(self) -> None:
+        """Its connection is ended with all the others."""
+
     def deliver(self, stanza: Stanza) -> None:
         """Write the stanza onto the component's stream."""
         assert self._connection is not None
@@ -164,22 +178,35 @@ class Component(Service):
 
 
 class Components(Connections):
-    """All components' connections, and what they have in common."""
+    """All services, and what the connections of those have in common that connect."""
 
     def __init__(self, policy: StreamPolicy, addresses: Addresses, clock: Timer) -> None:
         super().__init__(policy, addresses, clock)
-        self._components: dict[str, Component] = {}
+        self._services: dict[str, Service] = {}
 
-    def add(self, component: Component) -> None:
-        """Let a component connect."""
-        self._components[component.jid.domain] = component
+    def add(self, service: Service) -> None:
+        """Look after a service; if it is one that connects, it may."""
+        self._services[service.jid.domain] = service
 
     def expected(self, domain: str) -> Component | None:
         """Return the component that a stream header names, if there may be one."""
         try:
-            return self._components.get(Jid.parse(domain).text)
+            service = self._services.get(Jid.parse(domain).text)
         except InvalidJid:
             return None
+        return service if isinstance(service, Component) else None
+
+    def start(self) -> None:
+        """Begin to look after time limits, and start what runs in this process."""
+        super().start()
+        for service in self._services.values():
+            service.start()
+
+    async def stop(self) -> None:
+        """End every stream, and what runs in this process."""
+        await super().stop()
+        for service in self._services.values():
+            service.stop()
 
 
 class ComponentFactory(Factory):
