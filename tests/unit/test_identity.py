@@ -330,7 +330,9 @@ def test_it_is_told_whom_a_certificate_is_for(authority: Authority, trust: Trust
 
 
 def test_a_name_cannot_forge_a_line_of_the_log(authority: Authority, trust: Trust) -> None:
-    peer = examine(trust, authority.issue(A, "x\nroot logged in.example", srv=["_xmpp-server.a\x1b[2J.example"]))
+    peer = examine(
+        trust, authority.issue(A, "x\nroot logged in.example", srv=["_xmpp-server.a\x1b[2J.example", "_x\n.a.example"])
+    )
     assert peer.names == (A,)
 
 
