@@ -9,7 +9,9 @@ from functools import partial
 from typing import TypeVar
 
 from vrxmpp import __version__, config
+from vrxmpp.config.components import parents
 from vrxmpp.core.host import Host
+from vrxmpp.core.info import Item
 from vrxmpp.core.module import Module
 from vrxmpp.core.peers import Derive
 from vrxmpp.core.router import Router
@@ -40,6 +42,8 @@ from vrxmpp.negotiation.scram import derive_keys
 from vrxmpp.negotiation.starttls import StartTls
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.clients import Served
+from vrxmpp.net.components import Component, Components, Service
+from vrxmpp.net.hosted import HostedService, ServiceError, make_handler
 from vrxmpp.store import Stores, open_stores
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import Accounts, ScramKeys
@@ -137,9 +141,36 @@ def _modules(
         presence,
         PrivateXmlStorage(stores.private, limits.private_bytes),
         roster,
-        ServiceDiscovery(),
+        ServiceDiscovery(partial(_services_below, foundations.router, domain.domain)),
         SessionRequest(),
         SoftwareVersion("vrxmpp", __version__),
         Subscriptions(roster, presence),
         VCardTemp(stores.vcards, limits.vcard_bytes),
     ]
+
+
+def install_components(settings: config.Config, router: Router, components: Components) -> None:
+    """Build the services beside the domains, and make each the router's way there. Raises ServiceError."""
+    for each in settings.components:
+        if each.handler is None:
+            try:
+                secret = each.shared_secret()
+            except ValueError as error:
+                raise ServiceError(f"the secret of {each.domain} {error}") from None
+            components.add(Component(each.domain, secret, router))
+            continue
+        handler = make_handler(each.handler, each.options)
+        components.add(
+            HostedService(each.domain, handler, router, clock=components.clock, limits=components.policy.after_login)
+        )
+
+
+def _services_below(router: Router, domain: str) -> tuple[Item, ...]:
+    """Return the services that are there, and below this domain rather than below one that is nearer."""
+    return tuple(
+        Item(service.jid)
+        for service in router.services.values()
+        if isinstance(service, Service)
+        and service.is_up
+        and next((above for above in parents(service.jid.domain) if above in router.hosts), "") == domain
+    )

@@ -21,17 +21,19 @@ from twisted.python.failure import Failure
 
 from vrxmpp import __version__
 from vrxmpp.admin import CONTROL_SOCKET, Administration, SessionInfo, Status
-from vrxmpp.assembly import Foundations, assemble, utc_now
+from vrxmpp.assembly import Foundations, assemble, install_components, utc_now
 from vrxmpp.config import DEFAULT_PATHS, Config, ConfigError, load
 from vrxmpp.config import Host as HostConfig
 from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
-from vrxmpp.federation import connect_by, federate, is_federated, server_rules, system_lookups
+from vrxmpp.federation import connect_by, federate, is_federated, server_policy, server_rules, system_lookups
 from vrxmpp.jid import Jid
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.clients import ClientFactory, Clients
+from vrxmpp.net.components import ComponentFactory, Components
 from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
+from vrxmpp.net.hosted import ServiceError
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
 from vrxmpp.net.servers import ServerFactory, Servers
 from vrxmpp.net.tls import (
@@ -87,10 +89,11 @@ class Server(Service):
         super().startService()  # type: ignore[no-untyped-call]
         try:
             self._build()
-        except (StorageError, CertificateError, OSError) as error:
+        except (StorageError, CertificateError, ServiceError, OSError) as error:
             give_up(str(error))
         self._listen()
         self._clients.start()
+        self._components.start()
         if self._servers is not None:
             self._servers.start()
             Deferred.fromCoroutine(self._servers.remember()).addErrback(lambda why: _log.failure("peers", why))
@@ -114,6 +117,8 @@ class Server(Service):
         domains = {host.domain: assemble(config, host, self._foundations) for host in config.hosts}
         files = self._certificate_files(config.hosts)
         self._servers = self._federate(files) if is_federated(config) else None
+        self._components = Components(server_policy(config), _addresses(config), self._reactor)
+        install_components(config, self._router, self._components)
         self._clients = Clients(
             domains,
             _policy(config),
@@ -160,6 +165,9 @@ class Server(Service):
             self._open(listener, direct_tls, "clients, direct TLS")
         if self._servers is not None:
             self._listen_to_servers(self._servers)
+        if any(component.handler is None for component in self._config.components):
+            for listener in self._config.component_connections.listen:
+                self._open(listener, ComponentFactory(self._components), "components")
         (self._config.state / CONTROL_SOCKET).unlink(missing_ok=True)  # left by a crash: the directory is ours alone
         control = control_endpoint(self._reactor, self._config.state)
         self._open_port(control, ControlFactory(self._administration))
@@ -218,8 +226,8 @@ class Server(Service):
         self._clients.policy = _policy(config)
         if self._servers is not None:
             self._servers.fit(server_rules(config))
-        # The listeners stay as they are, and so does what they ask of a log-in.
-        fitting = config.model_copy(update={"c2s": self._config.c2s})
+        # The listeners stay as they are, and so does what they ask of a log-in, and the components.
+        fitting = config.model_copy(update={"c2s": self._config.c2s, "components": self._config.components})
         for host in self._served(config):
             self._clients.domains[host.domain] = assemble(fitting, host, self._foundations)
         _log.info("configuration and certificates are loaded again")
@@ -249,6 +257,7 @@ class Server(Service):
         if self._servers is not None:
             self._servers.give_up()  # while there is somebody to be told
         await self._clients.stop()
+        await self._components.stop()
         if self._servers is not None:
             await self._servers.stop()
         await self._database.close()
@@ -339,6 +348,8 @@ def _lasting(config: Config) -> dict[str, object]:
         "[c2s]": config.c2s,
         "[s2s]": config.s2s.model_copy(update={"peers": {}, "allow": (), "deny": (), "authentication": "", "tls": ""}),
         "[limits.s2s]": config.limits.s2s,
+        "[[component]]": config.components,
+        "[components]": config.component_connections,
         "[database]": config.database,
         "[limits.connections]": config.limits.connections,
     }

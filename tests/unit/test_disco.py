@@ -20,7 +20,8 @@ class Feature(Module):
 
 @pytest.fixture
 def world() -> World:
-    world = World(ServiceDiscovery((Item(Jid.parse("rooms.example.net"), name="Rooms"),)), Feature(), Presence())
+    services = (Item(Jid.parse("rooms.example.net"), name="Rooms"),)
+    world = World(ServiceDiscovery(lambda: services), Feature(), Presence())
     world.add("alice", "bob", "mallory")
     world.befriend("alice", "bob")
     return world

@@ -16,7 +16,7 @@ from tests.world import LIMITS, Client, World
 from vrxmpp import dom, ns
 from vrxmpp.jid import Jid
 from vrxmpp.modules.presence import Presence
-from vrxmpp.net.hosted import HandlerError, HostedService, make_handler
+from vrxmpp.net.hosted import ServiceError, HostedService, make_handler
 from vrxmpp.stanza import Stanza
 
 ROOMS = "rooms.example.net"
@@ -336,5 +336,5 @@ def test_what_waits_for_a_handler_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_a_handler_that_cannot_be_made_is_told(name: str, options: dict[str, object]) -> None:
-    with pytest.raises(HandlerError, match=name):
+    with pytest.raises(ServiceError, match=name):
         make_handler(name, options)

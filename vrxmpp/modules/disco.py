@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from vrxmpp import dom, ns, xml
@@ -13,8 +14,8 @@ from vrxmpp.errors import Condition, StanzaError
 class ServiceDiscovery(Module):
     """Answers for the domain and its accounts from what all the modules declare.
 
-    ``services`` are other addresses of the house that a client should find. An account answers its owner and those who
-    see its presence (§8).
+    ``services`` returns the other addresses of the house that a client should find now. An account answers its owner
+    and those who see its presence (§8).
     """
 
     implements = (Xep(30, "2.5.0"),)
@@ -23,7 +24,7 @@ class ServiceDiscovery(Module):
     account_identities = (Identity("account", "registered"),)
     account_features = (ns.DISCO_INFO, ns.DISCO_ITEMS)
 
-    def __init__(self, services: tuple[Item, ...] = ()) -> None:
+    def __init__(self, services: Callable[[], tuple[Item, ...]] = tuple) -> None:
         self._services = services
 
     @iq("get", ns.DISCO_INFO, "query", at=At.HOST)
@@ -36,7 +37,7 @@ class ServiceDiscovery(Module):
     def host_items(self, request: Request) -> bytes:
         """§4.1."""
         node = _node(request)
-        return _write_items(self._node_items(request, node) if node else self._services, node)
+        return _write_items(self._node_items(request, node) if node else self._services(), node)
 
     @iq("get", ns.DISCO_INFO, "query", at=At.ACCOUNT, shared=True)
     def account_info(self, request: Request) -> bytes:

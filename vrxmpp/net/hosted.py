@@ -34,17 +34,17 @@ _ANSWERS = ("result", "error")
 _HEADER = writer.header(sender="", to="", id="")
 
 
-class HandlerError(Exception):
-    """A handler cannot be used; the message says why."""
+class ServiceError(Exception):
+    """A service cannot be built; the message says why."""
 
 
 def make_handler(class_name: str, options: Mapping[str, Any]) -> Any:
-    """Return a handler of the class ``package.module:Class``, called with the options. Raises HandlerError."""
+    """Return a handler of the class ``package.module:Class``, called with the options. Raises ServiceError."""
     module, _, name = class_name.partition(":")
     try:
         return getattr(import_module(module), name)(**options)
     except Exception as error:
-        raise HandlerError(f"{class_name} cannot be used: {type(error).__name__}: {error}") from error
+        raise ServiceError(f"{class_name} cannot be used: {type(error).__name__}: {error}") from error
 
 
 class HostedService(Service):
