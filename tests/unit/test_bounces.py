@@ -192,7 +192,6 @@ def test_a_request_of_somebody_who_has_left_is_for_nobody() -> None:
     assert mute.hears() == []
 
 
-@pytest.mark.xfail(strict=True, reason="the router wakes the account")
 def test_nobody_is_woken_to_hear_that_nobody_was_reached() -> None:
     """An account that sleeps has no client that could be told."""
     world = federated()
@@ -205,7 +204,6 @@ def test_nobody_is_woken_to_hear_that_nobody_was_reached() -> None:
 # -- what the server has answered for the user is nobody's
 
 
-@pytest.mark.xfail(strict=True, reason="the router shows them to all available resources")
 @pytest.mark.parametrize("asked", ["probe", "unsubscribe"])
 def test_an_answer_of_the_server_s_own_that_came_back_is_for_nobody(asked: str) -> None:
     """The user has sent nothing, and would see an error from somebody they may never have heard of."""

@@ -34,6 +34,7 @@ _REQUESTS = ("get", "set")
 _ANSWERS = ("result", "error")
 _ID_LENGTH = 1023  # it is remembered until the answer comes
 _SUBSCRIPTION_TYPES = frozenset(("subscribe", "subscribed", "unsubscribe", "unsubscribed"))
+_ASKING = ("subscribe", "unsubscribe", "probe")  # presence that is sent to bring something about
 _NOTIFICATIONS = ("", "unavailable")
 _PRESENCE_TYPES = _SUBSCRIPTION_TYPES | {*_NOTIFICATIONS, "probe", "error"}
 _SESSION_REQUEST = ns.qname(ns.SESSION, "session")
@@ -100,8 +101,12 @@ class Router:
 
     def refuse(self, stanza: Stanza, error: StanzaError) -> None:
         """Answer a stanza with an error, unless it is an answer itself (RFC 6120 §8.3.1)."""
-        if stanza.type not in _ANSWERS and stanza.sender is not None:
-            self._answer(stanza.refusal(error))
+        sender = stanza.sender
+        if stanza.type in _ANSWERS or sender is None:
+            return
+        if stanza.kind == "presence" and not sender.resource and stanza.type not in _ASKING:
+            return  # a server has said it for an account: there is no client that waits to hear of it
+        self._answer(stanza.refusal(error))
 
     def _fail(self, stanza: Stanza) -> None:
         self.log.failure("a {kind} from {sender} failed", kind=stanza.kind, sender=stanza.sender)
@@ -131,7 +136,8 @@ class Router:
                 self.log.debug("no way back to {domain}", domain=to.domain)
             return
         if not to.resource and answer.kind == "presence":
-            self.send(answer)  # RFC 6121 §3.1.2: a request that cannot be delivered was the account's, not a client's
+            if to.local in host.awake:
+                self.send(answer)  # RFC 6121 §3.1.2: a request that cannot be delivered was the account's
             return
         account = host.awake.get(to.local)
         session = account.sessions.get(to.resource) if account is not None else None
