@@ -19,7 +19,7 @@ from vrxmpp.negotiation import dialback
 from vrxmpp.negotiation.dialback import Outcome
 from vrxmpp.net.resolve import Address
 from vrxmpp.net.s2s import ACKNOWLEDGEMENTS, ServerStream, domain_of, doubt
-from vrxmpp.net.unreachable import Unreachable, unavailable
+from vrxmpp.net.unreachable import FAULTS, Fault, Unreachable, unavailable
 from vrxmpp.stanza import Stanza
 from vrxmpp.waiting import Waiting
 from vrxmpp.wire import management, writer
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from vrxmpp.net.servers import Servers
 
 Note = Callable[[str, str], None]
-"""Is told each step that succeeds, by its name and in a few words."""
+"""Is told the name of each step when it begins, without words, and in a few words when it has succeeded."""
 
 _STREAM_CONDITIONS = frozenset(StreamCondition)
 _TOLD = 200  # characters of a text from elsewhere
@@ -109,17 +109,22 @@ class OutgoingStream(ServerStream):
         rules = self._servers.rules(self.local, self.remote)
         if self.stream.phase is Phase.SECURING:
             await self._wait_for_tls(note)
+        note("stream", "")
         features = await self._open_stream()
         if self.certificate is None and features.has(ns.TLS, "starttls"):
+            note("TLS", "")
             self.send(f"<starttls xmlns='{ns.TLS}'/>".encode())
             await self._expect(_PROCEED, "refused to change to TLS")
             self._start_tls()
             await self._wait_for_tls(note)
+            note("stream", "")
             features = await self._open_stream()
         if self.certificate is not None:
             self._check(note, required=rules.certificate_required)
         elif rules.tls_required or rules.certificate_required:
-            raise Unreachable(Condition.NOT_AUTHORIZED, f"{self.remote} does not offer TLS", lasting=True)
+            note("TLS", "")
+            text = f"{self.remote} does not offer TLS"
+            raise Unreachable(Condition.NOT_AUTHORIZED, text, lasting=True, fault=Fault.NO_TLS)
         return features
 
     async def establish(self, note: Note, resumed: Management | None = None) -> Management | None:
@@ -132,6 +137,7 @@ class OutgoingStream(ServerStream):
             self.send(f"<bidi xmlns='{ns.BIDI}'/>".encode())
             self.is_bidirectional = True
         self.does_dialback = features.has(ns.DIALBACK_FEATURE, "dialback")
+        note("authentication", "")
         if features.has_external and await self._log_in():
             features = await self._open_stream()
             authentication = "certificate"
@@ -139,6 +145,7 @@ class OutgoingStream(ServerStream):
             await self.prove(self.local)
             authentication = "dialback"
         note("authentication", f"{self.remote} believes that we are {self.local}, by {authentication}")
+        note("acknowledgements", "")
         self.most_bytes = features.most_bytes
         self.open_to_stanzas(authentication)
         return await self._manage(features, resumed)
@@ -165,7 +172,7 @@ class OutgoingStream(ServerStream):
         self.id = header.id
         if header.sender and domain_of(header.sender) != self.remote:
             text = f"another server answers for {self.remote}"
-            raise Unreachable(Condition.REMOTE_SERVER_NOT_FOUND, text, lasting=True)
+            raise Unreachable(Condition.REMOTE_SERVER_NOT_FOUND, text, lasting=True, fault=Fault.WRONG_SERVER)
         features = await self._next()
         if not isinstance(features, Nonza) or features.name != _FEATURES:
             raise unavailable(f"{self.remote} offers no stream features")
@@ -177,6 +184,7 @@ class OutgoingStream(ServerStream):
         cast(Any, self.transport).startTLS(self._servers.certificates.outgoing(self.local, self.remote))
 
     async def _wait_for_tls(self, note: Note) -> None:
+        note("TLS", "")
         if self.certificate is None:
             self._handshake = Deferred()
             await self._handshake
@@ -185,12 +193,14 @@ class OutgoingStream(ServerStream):
     def _check(self, note: Note, *, required: bool) -> None:
         """RFC 6120 §13.7.2: without a certificate of theirs we do not know to whom we speak."""
         assert self.certificate is not None
+        note("certificate", "")
         why_not = self.certificate.why_not(self.remote)
         if not why_not:
             note("certificate", f"is for {self.remote}, until {self.certificate.expires:%Y-%m-%d}")
             self._servers.note_certified(self.remote)
         elif required:
-            raise Unreachable(Condition.NOT_AUTHORIZED, doubt(self.remote, why_not), lasting=True)
+            text = doubt(self.remote, why_not)
+            raise Unreachable(Condition.NOT_AUTHORIZED, text, lasting=True, fault=Fault.THEIR_CERTIFICATE)
         else:
             note("certificate", f"{doubt(self.remote, why_not)}; dialback is enough here")
 
@@ -210,7 +220,7 @@ class OutgoingStream(ServerStream):
         self.stream.move(Sign.FAILED)
         if not self.does_dialback:
             text = f"{self.remote} does not take our certificate for {self.local}"
-            raise Unreachable(Condition.NOT_AUTHORIZED, text, lasting=True)
+            raise Unreachable(Condition.NOT_AUTHORIZED, text, lasting=True, fault=Fault.OUR_CERTIFICATE)
         return False
 
     async def _manage(self, features: Features, resumed: Management | None) -> Management | None:
@@ -241,7 +251,8 @@ class OutgoingStream(ServerStream):
             condition = answer.condition or Condition.NOT_AUTHORIZED
             text = f"{self.remote} could not verify that we are {local} ({condition})"
             passing = condition in (Condition.REMOTE_SERVER_TIMEOUT, Condition.RESOURCE_CONSTRAINT)
-            raise Unreachable(condition, text, lasting=not passing)
+            fault = FAULTS.get(answer.condition or "", Fault.OUR_ADDRESS)
+            raise Unreachable(condition, text, lasting=not passing, fault=fault)
 
     async def verify(self, request: dialback.Verify) -> bool:
         """Ask the peer whether a key is its own. Raises Unreachable."""
@@ -321,8 +332,8 @@ class OutgoingStream(ServerStream):
         """The peer says why it ends the stream."""
         condition, text = _read_stream_error(error)
         said = f"{self.remote} says {condition}" + (f": {text}" if text else "")
-        told = _LASTING.get(condition)
-        self._over_because = Unreachable(told, said, lasting=True) if told is not None else unavailable(said)
+        told, fault = _LASTING.get(condition), FAULTS.get(condition, Fault.THEIR_SERVER)
+        self._over_because = Unreachable(told, said, lasting=True, fault=fault) if told else unavailable(said, fault)
 
     def ended(self) -> None:
         """Whoever waits for something waits in vain."""
