@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 Note = Callable[[str, str], None]
 """Is told the name of each step when it begins, without words, and in a few words when it has succeeded."""
 
+FAILED = "failed"
+"""Stands for the name of the step that has failed, where another address is tried."""
+
 _STREAM_CONDITIONS = frozenset(StreamCondition)
 _TOLD = 200  # characters of a text from elsewhere
 _UNREAD = 16  # elements that nobody has waited for yet

@@ -26,9 +26,9 @@ from vrxmpp.net.race import NoConnection, race
 from vrxmpp.net.resolve import Address, LookupFailed, NoService, Resolver
 from vrxmpp.net.s2s import ServerStream
 from vrxmpp.net.s2s_in import IncomingStream
-from vrxmpp.net.s2s_out import Note, OutgoingStream
+from vrxmpp.net.s2s_out import FAILED, Note, OutgoingStream
 from vrxmpp.net.tls import ServerCertificates
-from vrxmpp.net.unreachable import Unreachable, unavailable
+from vrxmpp.net.unreachable import Fault, Unreachable, not_connected, unavailable
 from vrxmpp.net.way import Way, give_back
 from vrxmpp.stanza import Stanza
 from vrxmpp.store.interfaces import Peers
@@ -267,15 +267,15 @@ class Servers(Connections):
     ) -> tuple[OutgoingStream, T]:
         """Open a stream, within the time there is. Raises Unreachable."""
         if self._stopping:
-            raise unavailable("this server is going down")
+            raise unavailable("this server is going down", Fault.OURSELVES)
         attempt = Deferred.fromCoroutine(self._try_addresses(local, remote, note, establish))
         attempt.addTimeout(self.limits.connect_seconds, cast(Any, self.clock))
         try:
             return await attempt
         except defer.TimeoutError:
-            raise unavailable(f"{remote} did not answer in time") from None
+            raise unavailable(f"{remote} did not answer in time", Fault.NO_ANSWER) from None
         except Forbidden as error:
-            raise Unreachable(Condition.NOT_ALLOWED, str(error), lasting=True) from None
+            raise Unreachable(Condition.NOT_ALLOWED, str(error), lasting=True, fault=Fault.OUR_RULES) from None
 
     async def _try_addresses(
         self, local: str, remote: str, note: Note, establish: Callable[[OutgoingStream], Coroutine[Any, Any, T]]
@@ -284,12 +284,13 @@ class Servers(Connections):
         left = await self._look_up(remote, note)
         failure: Unreachable | None = None
         while True:
+            note("TCP", "")
             try:
                 address, stream = await race(
                     left, lambda to: self._begin(to, local, remote), self.clock, discard=OutgoingStream.abort
                 )
             except NoConnection as error:
-                raise failure or unavailable(f"{remote} cannot be connected to: {error}") from None
+                raise failure or not_connected(remote, error) from None
             note("TCP", f"connected to {address.ip} port {address.port}")
             try:
                 return stream, await establish(stream)
@@ -305,14 +306,17 @@ class Servers(Connections):
             left.remove(address)
             if failure.lasting or not left:
                 raise failure
+            note(FAILED, failure.text)
 
     async def _look_up(self, remote: str, note: Note) -> list[Address]:
+        note("DNS", "")
         try:
             addresses = await self.resolver.addresses(remote)
         except NoService as error:
-            raise Unreachable(Condition.REMOTE_SERVER_NOT_FOUND, str(error), lasting=True) from None
+            text, fault = str(error), Fault.NAME
+            raise Unreachable(Condition.REMOTE_SERVER_NOT_FOUND, text, lasting=True, fault=fault) from None
         except LookupFailed as error:
-            raise unavailable(str(error)) from None
+            raise unavailable(str(error), Fault.NAME_SERVERS) from None
         found = (
             f"{each.ip} port {each.port} ({'direct TLS' if each.direct_tls else 'STARTTLS'})" for each in addresses
         )
