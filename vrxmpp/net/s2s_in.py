@@ -73,6 +73,7 @@ class IncomingStream(ServerStream):
         try:
             rules = self._servers.rules(local, remote)
         except Forbidden as error:
+            self._servers.note_failure(local, remote, str(error), incoming=True)
             raise StreamError(StreamCondition.POLICY_VIOLATION, str(error)) from None
         if self.certificate is None:
             return
@@ -80,6 +81,7 @@ class IncomingStream(ServerStream):
         if not why_not:
             self._servers.note_certified(remote)
         elif rules.certificate_required:
+            self._servers.note_failure(local, remote, doubt(remote, why_not), incoming=True)
             raise StreamError(StreamCondition.NOT_AUTHORIZED, doubt(remote, why_not))
 
     def _send_header(self, sender: str, to: str) -> None:
@@ -180,6 +182,7 @@ class IncomingStream(ServerStream):
     def _refuse(self, failure: SaslFailure) -> None:
         self.stream.move(Sign.FAILED)
         self.send(f"<failure xmlns='{ns.SASL}'><{failure.condition}/></failure>".encode())
+        self._servers.note_failure(self.local, self.remote, f"EXTERNAL: {failure.condition}", incoming=True)
         self._failures += 1
         if self._failures >= _FAILURES:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "too many failed log-ins")
@@ -218,12 +221,13 @@ class IncomingStream(ServerStream):
         local, remote = request.receiving, request.originating
         try:
             is_proven = (local, remote) in self.incoming or await self._is_true(request)
-        except Unreachable as error:
+        except (Unreachable, StanzaError) as error:
             answer = request.answer(Outcome.ERROR, error.condition)
-        except StanzaError as error:
-            answer = request.answer(Outcome.ERROR, error.condition)
+            self._servers.note_failure(local, remote, f"dialback: {error.text or error.condition}", incoming=True)
         else:
             answer = request.answer(Outcome.VALID if is_proven else Outcome.INVALID)
+            if not is_proven:
+                self._servers.note_failure(local, remote, "dialback: the key is not theirs", incoming=True)
         if self.is_over or self.is_retired:
             return
         self.send(dialback.write(answer))
@@ -237,13 +241,13 @@ class IncomingStream(ServerStream):
             raise StanzaError(Condition.ITEM_NOT_FOUND)
         try:
             rules = self._servers.rules(local, remote)
-        except Forbidden:
-            raise StanzaError(Condition.POLICY_VIOLATION) from None
+        except Forbidden as error:
+            raise StanzaError(Condition.POLICY_VIOLATION, str(error)) from None
         if self.certificate is not None and self.certificate.proves(remote):
             self._servers.note_certified(remote)
             return True  # §2.4: without dialling
         if rules.certificate_required or (rules.tls_required and self.certificate is None):
-            raise StanzaError(Condition.NOT_AUTHORIZED)
+            raise StanzaError(Condition.NOT_AUTHORIZED, "it is not enough without TLS and a valid certificate")
         if self._pending >= self._servers.limits.dialbacks_per_stream:
             raise StanzaError(Condition.RESOURCE_CONSTRAINT)
         self._pending += 1
