@@ -29,6 +29,7 @@ Pair = tuple[str, str]
 
 ACKNOWLEDGEMENTS = frozenset((ns.qname(ns.STREAM_MANAGEMENT, "r"), ns.qname(ns.STREAM_MANAGEMENT, "a")))
 _MOST_PAIRS = 100  # on one stream
+_ANSWER_SECONDS = 30.0  # to a request for an acknowledgement
 
 
 class ServerStream(Connection):
@@ -46,10 +47,12 @@ class ServerStream(Connection):
         self.most_bytes = 0  # what the peer takes, if it has said so (XEP-0478)
         self.since: datetime = servers.now()
         self.is_bidirectional = False
+        self.is_settled = True  # no acknowledgements will be agreed on from here on
         self.is_retired = False  # no stanza is to be sent any more
         self._is_broken = False
         self._used = False  # since the last sweep
         self._used_at = servers.clock.seconds()
+        self._unanswered_since = 0.0  # 0.0: nothing waits for an acknowledgement
 
     # -- stanzas
 
@@ -136,6 +139,7 @@ class ServerStream(Connection):
         elif isinstance(command, Answer):
             was_full = managed.full
             managed.acknowledged(command.h)
+            self._unanswered_since = 0.0
             if was_full:
                 self.flowing()
 
@@ -200,13 +204,25 @@ class ServerStream(Connection):
         super().sweep(now)
         if self._receive is None or self.is_over or self.is_retired:
             return
-        managed = self.management
-        if managed is not None and (question := managed.ask()):
-            self.send(question)
-        if self._used:
+        if self.management is not None:
+            self._await_answer(self.management, now)
+        if not self.takes_output and now - self._stalled_at > self._servers.policy.output.stalled_seconds:
+            self._cut_off()
+        elif self._used:
             self._used, self._used_at = False, now
         elif now - self._used_at > self.idle_seconds:
             self.retire()
+
+    def _await_answer(self, managed: Management, now: float) -> None:
+        """Ask for what is not acknowledged; a peer that never answers is gone (XEP-0198 §4)."""
+        if question := managed.ask():
+            self.send(question)
+        if not managed:
+            self._unanswered_since = 0.0
+        elif not self._unanswered_since:
+            self._unanswered_since = now
+        elif now - self._unanswered_since > _ANSWER_SECONDS:
+            self.abort()
 
     @property
     def idle_seconds(self) -> float:

@@ -35,6 +35,7 @@ _BIDI = ns.qname(ns.BIDI, "bidi")
 _MANAGE = frozenset((ns.qname(ns.STREAM_MANAGEMENT, "enable"), ns.qname(ns.STREAM_MANAGEMENT, "resume")))
 _DIALBACK = ns.qname(ns.DIALBACK, "")
 _FAILURES = 3
+_SETTLING_SECONDS = 2.0
 
 
 class IncomingStream(ServerStream):
@@ -44,6 +45,7 @@ class IncomingStream(ServerStream):
         super().__init__(servers, address, phase=Phase.SECURING if direct_tls else Phase.OPENING)
         self.id = ""
         self._header_sent = False
+        self.is_settled = False
         self._is_authenticated = False
         self._failures = 0
         self._pending = 0
@@ -193,8 +195,13 @@ class IncomingStream(ServerStream):
         if not self.authentication:
             self.remote = remote
             self.open_to_stanzas(authentication)
-            if self.is_bidirectional:
-                self._servers.offer(self, local, remote)
+            # What goes before acknowledgements are agreed on may be lost: leave the peer the time to ask for them.
+            self._servers.clock.callLater(_SETTLING_SECONDS, self._settle)
+
+    def _settle(self) -> None:
+        self.is_settled = True
+        if self.is_bidirectional and not self.is_retired and self.management is None:
+            self._servers.offer(self, self.local, self.remote)
 
     # -- dialback (XEP-0220)
 
@@ -260,6 +267,7 @@ class IncomingStream(ServerStream):
 
     def _manage(self, event: Nonza) -> None:
         """§3, §5: begin a session, or go on with a former one."""
+        self.is_settled = True
         try:
             command = management.read(event)
             if not self.incoming or self.management is not None:
@@ -268,8 +276,8 @@ class IncomingStream(ServerStream):
                 self._resume(command)
             elif isinstance(command, Enable):
                 self.management = self._servers.new_management(management.new_id() if command.resume else "")
-                self._servers.began(self, self.management)
                 self.send(Enabled(self.management.id, self._servers.limits.resume_seconds).raw)
+                self._servers.began(self, self.management)
         except StanzaError as error:
             self.send(Failed(error.condition).raw)
 

@@ -203,9 +203,8 @@ class Servers(Connections):
         self, local: str, remote: str, managed: Management | None, note: Note = lambda *_: None
     ) -> tuple[ServerStream, Management | None]:
         """Return a stream for this way, and the former session if it could not be resumed. Raises Unreachable."""
-        shared = await self._share(local, remote)
-        if shared is not None:
-            return shared, managed
+        if managed is None and (shared := await self._share(local, remote)) is not None:
+            return shared, None
         try:
             return await self._open(local, remote, note, lambda stream: stream.establish(note, managed))
         except Unreachable as failure:
@@ -219,9 +218,10 @@ class Servers(Connections):
 
     async def _share(self, local: str, remote: str) -> ServerStream | None:
         """Find a stream that is there already: one both ways, or one on which a further domain can be proven."""
+        stream = self.find_bidirectional(local, remote)
+        if stream is not None:
+            return stream
         for stream in list(self.established()):
-            if stream.is_bidirectional and (local, remote) in stream.incoming:
-                return stream
             if (
                 isinstance(stream, OutgoingStream)
                 and stream.remote == remote
@@ -232,6 +232,13 @@ class Servers(Connections):
                     await stream.prove(local)
                 except Unreachable:
                     continue
+                return stream
+        return None
+
+    def find_bidirectional(self, local: str, remote: str) -> ServerStream | None:
+        """Return a stream of the peer on which we may send, too (XEP-0288)."""
+        for stream in self.established():
+            if stream.is_bidirectional and (local, remote) in stream.incoming and stream.is_settled:
                 return stream
         return None
 
@@ -342,7 +349,7 @@ class Servers(Connections):
     def offer(self, stream: ServerStream, local: str, remote: str) -> None:
         """A peer lets us use its stream for this way (XEP-0288)."""
         way = self.ways.get((local, remote)) or self._new_way(local, remote)
-        if way.stream is None and not way.awaits_resumption:
+        if way.is_free:
             way.take(stream)
 
     def detached(self, stream: ServerStream, managed: Management | None, *, broken: bool) -> None:
@@ -364,7 +371,7 @@ class Servers(Connections):
     def _look_after(self, local: str, remote: str) -> None:
         """A peer that came to us is gone without a word: see whether it is still there."""
         way = self.ways.get((local, remote))
-        if way is None or (way.stream is None and not way.awaits_resumption):
+        if way is None or way.is_free:
             try:
                 (way or self._new_way(local, remote)).lose(broken=True, managed=None, awaits=False)
             except StanzaError:
@@ -384,10 +391,7 @@ class Servers(Connections):
             self._sessions[managed.id] = _Session(managed, stream, local, remote)
         if stream.is_bidirectional:
             way = self.ways.get((local, remote)) or self._new_way(local, remote)
-            if resumed:
-                way.resumed(stream)
-            elif way.stream is None:
-                way.take(stream)
+            way.met(stream, managed)
 
     def find_session(self, id: str, stream: ServerStream) -> Management | None:
         """Return the session that a peer comes back to, taken from the stream it was on (XEP-0198 §5)."""

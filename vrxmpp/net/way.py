@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -46,7 +46,7 @@ class Way:
         self._refuses_until = 0.0
         self._lost_at = 0.0  # since when the peer is missed; 0.0: it is not
         self._unresumed: Management | None = None  # the session of a broken stream
-        self._awaits_resumption = False  # the peer is the one who has to come back
+        self.awaits_resumption = False  # the peer is the one who has to come back
 
     def send(self, stanza: Stanza) -> None:
         """Send a stanza, or let it wait; raises StanzaError where it would wait in vain."""
@@ -78,14 +78,11 @@ class Way:
 
     def take(self, stream: ServerStream) -> None:
         """Use a stream from now on, on which the pair is proven."""
-        if self._dialling is not None:
-            dialling, self._dialling = self._dialling, None
-            dialling.cancel()
         self._stop_retrying()
         self._backoff.succeeded()
         self.failure = None
         self._lost_at = self._refuses_until = 0.0
-        self._awaits_resumption = False
+        self.awaits_resumption = False
         self._forget_session()
         self.stream = stream
         stream.ways.append(self)
@@ -95,23 +92,26 @@ class Way:
         """The stream is gone; with ``managed``, a session is left that might be resumed."""
         self.stream = None
         self._unresumed = managed
-        self._awaits_resumption = awaits and managed is not None
+        self.awaits_resumption = awaits and managed is not None
         if broken:
             self._lost_at = self._servers.clock.seconds()
-        if self._awaits_resumption:
+        if self.awaits_resumption:
             self._retry = self._servers.clock.callLater(self._servers.limits.queue_seconds, self._dial_again)
         elif broken or self.queue:
             self._dial()
 
-    def resumed(self, stream: ServerStream) -> None:
-        """The peer has come back to the session, and was sent what it had missed."""
-        self._unresumed = None
-        self.take(stream)
+    def met(self, stream: ServerStream, managed: Management) -> None:
+        """The peer has begun a session on a stream of its own, or has come back to one."""
+        if self._unresumed is managed:
+            self._unresumed = None  # it was sent what it had missed
+            self.take(stream)
+        elif self.is_free or self.awaits_resumption:
+            self.take(stream)
 
     @property
-    def awaits_resumption(self) -> bool:
-        """Whether a session that the peer may come back to keeps others waiting."""
-        return self._awaits_resumption
+    def is_free(self) -> bool:
+        """Whether a stream that the peer has opened would help."""
+        return self.stream is None and self._dialling is None and self._unresumed is None
 
     # -- dialling
 
@@ -132,8 +132,8 @@ class Way:
 
     def _dial_again(self) -> None:
         self._retry = None
-        if self._awaits_resumption:
-            self._awaits_resumption = False
+        if self.awaits_resumption:
+            self.awaits_resumption = False
             self._forget_session()
         self._dial()
 
@@ -143,13 +143,15 @@ class Way:
         except Unreachable as failure:
             self._dialling = None
             self._failed(failure)
-        except CancelledError:
-            return  # a stream has come from the other side
         else:
             self._dialling = None
             self.take(stream)
 
     def _failed(self, failure: Unreachable) -> None:
+        other = self._servers.find_bidirectional(self.local, self.remote)
+        if other is not None and self.is_free:
+            self.take(other)  # they have reached us meanwhile
+            return
         now = self._servers.clock.seconds()
         self.failure = failure
         missed = self._lost_at and now - self._lost_at <= self._servers.limits.queue_seconds
