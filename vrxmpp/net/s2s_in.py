@@ -184,7 +184,8 @@ class IncomingStream(ServerStream):
     def _refuse(self, failure: SaslFailure) -> None:
         self.stream.move(Sign.FAILED)
         self.send(f"<failure xmlns='{ns.SASL}'><{failure.condition}/></failure>".encode())
-        self._servers.note_failure(self.local, self.remote, f"EXTERNAL: {failure.condition}", incoming=True)
+        if self.remote:
+            self._servers.note_failure(self.local, self.remote, f"EXTERNAL: {failure.condition}", incoming=True)
         self._failures += 1
         if self._failures >= _FAILURES:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "too many failed log-ins")
