@@ -30,6 +30,7 @@ Pair = tuple[str, str]
 ACKNOWLEDGEMENTS = frozenset((ns.qname(ns.STREAM_MANAGEMENT, "r"), ns.qname(ns.STREAM_MANAGEMENT, "a")))
 _MOST_PAIRS = 100  # on one stream
 _ANSWER_SECONDS = 30.0  # to a request for an acknowledgement
+_SILENCE_SECONDS = 15.0
 
 
 class ServerStream(Connection):
@@ -52,7 +53,8 @@ class ServerStream(Connection):
         self._is_broken = False
         self._used = False  # since the last sweep
         self._used_at = servers.clock.seconds()
-        self._unanswered_since = 0.0  # 0.0: nothing waits for an acknowledgement
+        self._unanswered_since = 0.0  # 0.0: no answer is waited for
+        self._ask_at = 0.0  # the earliest time to ask when there is nothing to ask about
 
     # -- stanzas
 
@@ -215,14 +217,21 @@ class ServerStream(Connection):
 
     def _await_answer(self, managed: Management, now: float) -> None:
         """Ask for what is not acknowledged; a peer that never answers is gone (XEP-0198 §4)."""
-        if question := managed.ask():
+        question = managed.ask() or self._ask_in_silence(now)
+        if question:
             self.send(question)
-        if not managed:
-            self._unanswered_since = 0.0
-        elif not self._unanswered_since:
-            self._unanswered_since = now
+        if not self._unanswered_since:
+            self._unanswered_since = now if question or managed else 0.0
         elif now - self._unanswered_since > _ANSWER_SECONDS:
             self.abort()
+
+    def _ask_in_silence(self, now: float) -> bytes:
+        """The peer may be waiting for us to come back from a break that only it has noticed: who opened the stream."""
+        quiet = now - self._used_at > _SILENCE_SECONDS and not self._unanswered_since
+        if self.is_incoming or not self.is_bidirectional or not quiet or now < self._ask_at:
+            return b""
+        self._ask_at = now + _SILENCE_SECONDS
+        return Ask().raw
 
     @property
     def idle_seconds(self) -> float:
