@@ -29,11 +29,11 @@ def federated(subscription: Subscription | None = None) -> World:
     return world
 
 
-def bounce(world: World) -> list[str]:
+def bounce(world: World, condition: Condition = Condition.REMOTE_SERVER_TIMEOUT) -> list[str]:
     """Give back all that went out, as when the other server was not reached in time; return the types it had."""
     sent, world.remote.sent = world.remote.sent, []
     for stanza in sent:
-        world.router.refuse(stanza, StanzaError(Condition.REMOTE_SERVER_TIMEOUT))
+        world.router.refuse(stanza, StanzaError(condition))
     assert world.remote.sent == []  # nothing is answered to the server that cannot be reached
     return [stanza.type for stanza in sent]
 
@@ -158,6 +158,52 @@ def test_a_subscription_request_that_came_back_stays_and_is_sent_again() -> None
     again = come(world, "alice")
     assert bounce(world) == ["subscribe"]
     assert "<remote-server-timeout " in again.hears()[0]
+
+
+@pytest.mark.parametrize("subscription", [Subscription.NONE, Subscription.FROM])
+def test_a_subscription_request_to_a_server_that_does_not_exist_is_taken_back(subscription: Subscription) -> None:
+    """RFC 6121 §3.1.2: it is pending after it was routed, which it never was; the user has mistyped the domain."""
+    world = federated(subscription)
+    alice, phone, mute = meet(world)
+    alice.says(SUBSCRIBE)
+    for each in (alice, phone, mute):
+        each.hears()
+    assert bounce(world, Condition.REMOTE_SERVER_NOT_FOUND) == ["subscribe"]
+    for each in (alice, phone):
+        error, push = each.hears()
+        assert "<remote-server-not-found " in error
+        assert f"<item jid='{AWAY}' subscription='{subscription}'/>" in push
+    assert mute.hears() == []
+    assert item(world, "alice", AWAY.text) == RosterItem(AWAY, subscription=subscription)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        f"<x xmlns='urn:x'><error><remote-server-not-found xmlns='{ns.STANZA_ERRORS}'/></error></x>",
+        "<error><remote-server-not-found xmlns='urn:x'/></error>",
+        "<error type='cancel'><text>remote-server-not-found</text></error>",
+        "<error/><error/>",
+        "",
+    ],
+)
+def test_what_is_not_that_error_takes_nothing_back(inner: str) -> None:
+    world = federated()
+    give(world, "alice", RosterItem(AWAY, asked=True))
+    alice, *_ = meet(world)
+    from_away(world, Stanza("presence", to=ALICE, sender=AWAY, type="error", inner=inner.encode()))
+    assert len(alice.hears()) == 1
+    assert item(world, "alice", AWAY.text) == RosterItem(AWAY, asked=True)
+
+
+@pytest.mark.parametrize("condition", [Condition.REMOTE_SERVER_TIMEOUT, Condition.REMOTE_SERVER_NOT_FOUND])
+def test_an_error_ends_no_subscription(condition: Condition) -> None:
+    """RFC 6121 §4.4.2, note: that is what "unsubscribed" is for."""
+    world = federated(Subscription.BOTH)
+    alice = come(world, "alice")
+    assert bounce(world, condition) == ["", "probe"]
+    assert len(alice.hears()) == 2
+    assert item(world, "alice", AWAY.text) == RosterItem(AWAY, subscription=Subscription.BOTH)
 
 
 def test_an_unsubscription_comes_back_to_all_available_resources() -> None:

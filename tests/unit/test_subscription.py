@@ -352,6 +352,7 @@ def test_the_sender_s_resource_does_not_matter() -> None:
 def test_an_approval_for_a_resource_that_is_there(to: Jid, delivered: int) -> None:
     """§8.5.3.1."""
     world = make("alice")
+    world.remote.reachable = True
     give(world, "alice", RosterItem(AWAY, asked=True))
     alice = come(world, "alice")
     from_away(world, "subscribed", to=to)
@@ -363,6 +364,7 @@ def test_an_approval_for_a_resource_that_is_there(to: Jid, delivered: int) -> No
 def test_an_answer_for_a_resource_that_is_not_there_is_ignored(type: str) -> None:
     """§8.5.3.2.2."""
     world = make("alice")
+    world.remote.reachable = True
     before = RosterItem(AWAY, subscription=Subscription.FROM, asked=True)
     give(world, "alice", before)
     alice = come(world, "alice")

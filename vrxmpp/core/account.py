@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vrxmpp.core.lock import Lock
+from vrxmpp.core.seen import Seen
 from vrxmpp.jid import Jid
 from vrxmpp.store.interfaces import AccountState, LastActivity, RosterItem, Subscription
 
@@ -18,8 +19,9 @@ class Account:
     A change is written to the store first and put here after, under ``lock``: ``async with account.lock``.
     ``roster`` and ``blocked`` are keyed by the contact's address as text. ``present`` are the sessions that have sent
     presence; ``available`` those of them whose priority is not negative; ``most_available`` those with the highest
-    (RFC 6121 §8.5.2.1.1). ``catching_up`` is the session that is being given the messages that waited; until it has
-    them all, new ones go behind them.
+    (RFC 6121 §8.5.2.1.1). ``seen`` is who of other domains these see: by the resource they were shown to, "" for all
+    that are present. ``catching_up`` is the session that is being given the messages that waited; until it has them
+    all, new ones go behind them.
     """
 
     __slots__ = (
@@ -35,6 +37,7 @@ class Account:
         "present",
         "roster",
         "roster_version",
+        "seen",
         "sessions",
     )
 
@@ -49,6 +52,7 @@ class Account:
         self.present: tuple[Session, ...] = ()
         self.available: tuple[Session, ...] = ()
         self.most_available: tuple[Session, ...] = ()
+        self.seen: dict[str, Seen] = {}
         self.catching_up: Session | None = None
         self.lock = Lock()
         self.is_guest = False  # logged in without an account (XEP-0175): nothing of it is in the store

@@ -1,7 +1,8 @@
 """Presence: who sees a user come, change and go (RFC 6121 §4).
 
-Nothing about other users' presence is stored here: whoever is in this process is asked directly, and other servers by
-probes. A session's ``directed`` are those who saw its presence without being subscribed to it.
+Nothing about the presence of this server's users is stored: whoever is in this process is asked directly, and other
+servers by probes. Who of other servers is seen is remembered, for the case that the server is lost. A session's
+``directed`` are those who saw its presence without being subscribed to it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Set
 from vrxmpp import dom, ns
 from vrxmpp.core.account import Account
 from vrxmpp.core.module import Module, Rfc, presence
+from vrxmpp.core.seen import Seen
 from vrxmpp.core.session import Session
 from vrxmpp.core.stages import Side, Walk
 from vrxmpp.errors import Condition, StanzaError
@@ -24,6 +26,8 @@ _TO, _FROM, _BOTH = Subscription.TO, Subscription.FROM, Subscription.BOTH
 _PRIORITY = ns.qname(ns.CLIENT, "priority")
 _PLAIN_PRIORITY = re.compile(rb"<priority>([^<&]*)</priority>")
 _BYTE = re.compile(r"\s*([+-]?[0-9]{1,3})\s*")
+_RESOURCES = 64  # of one contact at another server that are remembered
+_OCCUPANTS = 3000  # of one room
 
 
 class Presence(Module):
@@ -36,6 +40,7 @@ class Presence(Module):
 
     def __init__(self, directed: int = 1000) -> None:
         self._directed = directed
+        self._missed: dict[str, set[str]] = {}  # the domains that were lost, and which users have seen them go
 
     # -- what clients send
 
@@ -55,19 +60,20 @@ class Presence(Module):
         session, stanza = walk.session, walk.stanza
         assert session is not None
         if stanza.to is not None:
-            if session.directed is not None:
-                session.directed.pop(stanza.to.text, None)
+            _end_directed(session, stanza.to)
             return self.host.router.route(stanza)
         if session.presence is not None:
             session.deliver(stanza.with_to(session.account.jid))
         self._go(session, stanza)
         session.presence = None
         session.account.rank_sessions()
+        _forget_seen(session)
         return None
 
     def session_ended(self, session: Session) -> None:
         """§4.5.2: whatever ended the session, those who saw it see it go."""
         self._go(session, Stanza("presence", type="unavailable", sender=session.jid))
+        _forget_seen(session)
 
     def _broadcast(self, session: Session, stanza: Stanza, priority: int) -> Waiting | None:
         account = session.account
@@ -163,7 +169,7 @@ class Presence(Module):
 
     # -- what arrives
 
-    @presence(Side.RECIPIENT, "", "unavailable", "error")
+    @presence(Side.RECIPIENT, "", "unavailable")
     def receive(self, walk: Walk) -> None:
         """§8.5.2.1.2, §8.5.3: to all resources that have sent presence, or to the one that is named."""
         stanza, account = walk.stanza, walk.account
@@ -176,10 +182,12 @@ class Presence(Module):
             sessions = () if named is None else (named,)
         for each in sessions:
             each.deliver(stanza)
+        if sender.domain not in self.host.router.hosts:
+            self._welcome_back(sender.domain)
+            _note(account, stanza, sessions)
         if stanza.type == "unavailable":
             for each in sessions if to.resource else account.sessions.values():
-                if each.directed:
-                    each.directed.pop(sender.text, None)  # §4.6.1
+                _end_directed(each, sender)  # §4.6.1
 
     @presence(Side.RECIPIENT, "probe")
     def answer_probe(self, walk: Walk) -> None:
@@ -188,6 +196,7 @@ class Presence(Module):
         to, sender = stanza.to, stanza.sender
         assert to is not None
         assert sender is not None
+        self._welcome_back(sender.domain)
         session = account.sessions.get(to.resource)
         if not account.is_seen_by(sender):
             directed = session.directed if session is not None else None
@@ -207,6 +216,31 @@ class Presence(Module):
                     self.host.router.send(each.presence.with_to(sender))
         else:
             self.host.router.send(_absence(account, stanza.id).with_to(sender))
+
+    # -- domains that go, and come back
+
+    def domain_lost(self, domain: str) -> None:
+        """§4.5.3: nobody there can say goodbye any more, so it is said for them."""
+        for account in list(self.host.awake.values()):
+            lost = {resource: seen.lose(domain) for resource, seen in account.seen.items()}
+            if lost.get(""):
+                self._missed.setdefault(domain, set()).add(account.jid.local)
+            for session in list(account.sessions.values()):
+                if session.directed:
+                    session.directed = {text: jid for text, jid in session.directed.items() if jid.domain != domain}
+                everybodys = lost.get("", {}) if session.presence is not None else {}
+                for jid in (everybodys | lost.get(session.jid.resource, {})).values():
+                    if not account.blocks(jid):
+                        session.deliver(Stanza("presence", to=session.jid, sender=jid, type="unavailable"))
+
+    def _welcome_back(self, domain: str) -> None:
+        """Ask for what was missed while a domain was lost: who is there says so to nobody a second time (§4.3.1)."""
+        for local in self._missed.pop(domain, ()):
+            account = self.host.awake.get(local)
+            if account is not None and account.present:
+                for item in list(account.roster.values()):
+                    if item.jid.domain == domain and item.subscription in {_TO, _BOTH}:
+                        self._send(account.jid, item.jid, "probe")
 
     # -- what other modules ask for (core.peers.Presences)
 
@@ -236,6 +270,54 @@ class Presence(Module):
 
     def _send(self, sender: Jid, to: Jid, type: str = "", *, id: str = "") -> None:
         self.host.router.send(Stanza("presence", to=to, sender=sender, type=type, id=id))
+
+
+def _note(account: Account, stanza: Stanza, sessions: Iterable[Session]) -> None:
+    """Remember who of another domain these sessions see: contacts, and who is where they have directed presence to."""
+    to, sender = stanza.to, stanza.sender
+    assert to is not None
+    assert sender is not None
+    if stanza.type == "unavailable":
+        for resource in [to.resource] if to.resource else account.seen:
+            if resource in account.seen:
+                account.seen[resource].discard(sender)
+        return
+    if _is_watched(account, sender):
+        most = _RESOURCES
+    elif any(_is_directed(session, sender) for session in sessions):
+        most = _OCCUPANTS
+    else:
+        return
+    if sessions:
+        account.seen.setdefault(to.resource, Seen()).add(sender, most)
+
+
+def _forget_seen(session: Session) -> None:
+    """Forget what only this session saw; and what all saw, where none is left."""
+    seen = session.account.seen
+    seen.pop(session.jid.resource, None)
+    if not session.account.present:
+        seen.pop("", None)
+
+
+def _is_watched(account: Account, jid: Jid) -> bool:
+    item = account.roster.get(jid.bare.text)
+    return item is not None and item.subscription in {_TO, _BOTH}
+
+
+def _is_directed(session: Session, jid: Jid) -> bool:
+    """Tell whether presence was directed to the address, or to another resource of it: a room (XEP-0045)."""
+    directed = session.directed or {}
+    return any(each.local == jid.local and each.domain == jid.domain for each in directed.values())
+
+
+def _end_directed(session: Session, jid: Jid) -> None:
+    """§4.6.1; whoever was seen there says no goodbye to who has left."""
+    if not session.directed or session.directed.pop(jid.text, None) is None:
+        return
+    seen = session.account.seen.get(session.jid.resource)
+    if seen is not None and not _is_watched(session.account, jid) and not _is_directed(session, jid):
+        seen.discard(jid.bare)
 
 
 def _read_priority(stanza: Stanza) -> int:

@@ -21,8 +21,10 @@ from vrxmpp.jid import Jid
 from vrxmpp.modules.subscription_states import Move, Way, move, state_of
 from vrxmpp.stanza import Stanza
 from vrxmpp.store.interfaces import RosterItem, Subscription
+from vrxmpp.waiting import Waiting
 
 _TYPES = ("subscribe", "subscribed", "unsubscribe", "unsubscribed")
+_LASTING = (ns.STANZA_ERRORS, "remote-server-not-found")
 _REQUEST_BYTES = 8192  # of a request that waits for an answer; what is left of a longer one:
 _KEPT = frozenset((ns.qname(ns.CLIENT, "status"), ns.qname(ns.NICK, "nick")))  # XEP-0172
 
@@ -107,6 +109,29 @@ class Subscriptions(Module):
         if step.reply == "subscribed":
             self._presences.renew(account, contact)
 
+    @presence(Side.RECIPIENT, "error")
+    def returned(self, walk: Walk) -> Waiting | None:
+        """§3.1.2: an error is for whose presence it answers; what was asked for the account, for all who are there."""
+        stanza, account = walk.stanza, walk.account
+        to, sender = stanza.to, stanza.sender
+        assert to is not None
+        assert sender is not None
+        named = account.sessions.get(to.resource)
+        for each in account.present if not to.resource else () if named is None else (named,):
+            each.deliver(stanza)
+        if not to.resource and _item(account, sender.bare).asked and _is_lasting(stanza):
+            return self._take_back(account, sender.bare)
+        return None
+
+    async def _take_back(self, account: Account, contact: Jid) -> None:
+        """A request to a server that does not exist is not pending: it was never routed (§3.1.2)."""
+        async with account.lock:
+            old = _item(account, contact)
+            new = replace(old, asked=False)
+            if new != old:
+                await self._contacts.keep(account, new)
+                self._push(account, old, new)
+
     def _push(self, account: Account, old: RosterItem, new: RosterItem) -> None:
         """Show a change to the user's clients; that a request waits is none (§A.1)."""
         if new.listed and replace(new, request=None) != replace(old, request=None):
@@ -115,6 +140,11 @@ class Subscriptions(Module):
 
 def _item(account: Account, contact: Jid) -> RosterItem:
     return account.roster.get(contact.text) or RosterItem(contact, listed=False)
+
+
+def _is_lasting(stanza: Stanza) -> bool:
+    error = dom.child(stanza.element(), ns.CLIENT, "error")
+    return error is not None and dom.child(error, *_LASTING) is not None
 
 
 def _is_subscribed(item: RosterItem) -> bool:
