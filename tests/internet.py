@@ -19,11 +19,12 @@ from tests.authority import Authority
 from tests.dns import Zone
 from tests.house import House
 from tests.network import Loop, Wire
-from vrxmpp.federation import federate
+from vrxmpp.config import Config
+from vrxmpp.federation import federate, server_rules
 from vrxmpp.net.resolve import Address
 from vrxmpp.net.s2s import ServerStream
 from vrxmpp.net.servers import ServerFactory, Servers
-from vrxmpp.net.tls import CertificateFiles, DirectTls, ServerCertificates
+from vrxmpp.net.tls import CertificateFiles, DirectTls, ServerCertificates, to_ascii
 from vrxmpp.store import open_peers
 
 STARTTLS, DIRECT_TLS = 5269, 5270
@@ -56,9 +57,10 @@ class Calling(ClientMixin, Linked):
 class Cable:
     """What connects two ends: alive until it is cut; who then writes does not learn of it."""
 
-    def __init__(self, loop: Loop, factory: Factory, listener: Any, address: str) -> None:
+    def __init__(self, loop: Loop, factory: Factory, listener: Any, address: Address) -> None:
         self.is_alive = True
-        self.calling = Calling(loop, IPv4Address("TCP", address, STARTTLS), self)
+        self.port = address.port
+        self.calling = Calling(loop, IPv4Address("TCP", address.ip, address.port), self)
         self.called = Linked(loop, IPv4Address("TCP", "192.0.2.99", 40_000), self)
         self.calling.other, self.called.other = self.called, self.calling
         for wire, maker in ((self.called, listener), (self.calling, factory)):
@@ -100,6 +102,7 @@ class Internet:
         *domains: str,
         certificates: list[CertificateFiles] | None = None,
         srv: bool = False,
+        limits: Mapping[str, object] | None = None,
         **s2s: object,
     ) -> Site:
         """Add a server; its name leads to it unless ``srv`` names its port for direct TLS."""
@@ -107,8 +110,8 @@ class Internet:
         served = (domain, *domains)
         if certificates is None:
             certificates = [self.authority.issue(each) for each in served]
-        site = Site(self, ip, served, certificates, s2s)
-        for each in served:
+        site = Site(self, ip, served, certificates, s2s=s2s, limits=limits or {})
+        for each in map(to_ascii, served):
             if srv:
                 self.zone.srv(each, f"host.{each}", DIRECT_TLS, direct_tls=True)
                 self.zone.a(f"host.{each}", ip)
@@ -137,7 +140,7 @@ class Internet:
             done.callback(self._plug(factory, listener, address))
 
     def _plug(self, factory: Factory, listener: Any, address: Address) -> Any:
-        cable = Cable(self.loop, factory, listener, address.ip)
+        cable = Cable(self.loop, factory, listener, address)
         self.cables.append(cable)
         return cable.calling.protocol
 
@@ -165,7 +168,9 @@ class Site:
         ip: str,
         domains: tuple[str, ...],
         certificates: list[CertificateFiles],
+        *,
         s2s: Mapping[str, object],
+        limits: Mapping[str, object],
     ) -> None:
         self.domain = domains[0]
         self.house = House(
@@ -174,6 +179,7 @@ class Site:
             loop=internet.loop,
             certificates=certificates,
             s2s={"ca_file": str(internet.authority.ca_file), **s2s},
+            limits=limits,
         )
         self.servers: Servers = federate(
             self.house.config,
@@ -191,6 +197,16 @@ class Site:
         domain = domain or self.domain
         self.house.add(name, domain=domain)
         return self.house.connect().login(name, resource, domain)
+
+    def fit(self, **s2s: object) -> None:
+        """Take other rules, as SIGHUP does."""
+        tables = self.house.config.model_dump(by_alias=True)
+        self.servers.fit(server_rules(Config.model_validate({**tables, "s2s": s2s})))
+
+    def stop(self) -> None:
+        """Go down, as SIGTERM does."""
+        self.servers.give_up()
+        Deferred.fromCoroutine(self.servers.stop())
 
     def streams(self) -> Iterator[ServerStream]:
         return self.servers.established()

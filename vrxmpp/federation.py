@@ -15,11 +15,12 @@ from vrxmpp.config.components import parents
 from vrxmpp.core.router import Router
 from vrxmpp.negotiation.dialback import Keys
 from vrxmpp.net.connections import StreamPolicy
+from vrxmpp.net.dialer import Connect
 from vrxmpp.net.identity import Trust
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
 from vrxmpp.net.policy import Authentication, Federation, PeerException, Policy
 from vrxmpp.net.resolve import Address, Lookups, Resolver, make_lookups
-from vrxmpp.net.servers import Connect, Foundations, ServerLimits, Servers
+from vrxmpp.net.servers import Foundations, ServerLimits, Servers
 from vrxmpp.net.tls import ServerCertificates
 from vrxmpp.store.interfaces import Peers
 from vrxmpp.wire.framer import FramerLimits

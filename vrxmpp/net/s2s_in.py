@@ -59,7 +59,8 @@ class IncomingStream(ServerStream):
         self._send_header(local if is_ours else header.to, remote)
         if not is_ours or (self.local and local != self.local):
             raise StreamError(StreamCondition.HOST_UNKNOWN)
-        if (header.sender and not remote) or (self.remote and remote != self.remote):
+        is_theirs = remote and not self._servers.router.is_ours(remote)
+        if (header.sender and not is_theirs) or (self.remote and remote != self.remote):
             raise StreamError(StreamCondition.INVALID_FROM)
         if not header.is_modern:
             raise StreamError(StreamCondition.UNSUPPORTED_VERSION)
@@ -247,6 +248,8 @@ class IncomingStream(ServerStream):
         local, remote = request.receiving, request.originating
         if not self._servers.router.is_ours(local):
             raise StanzaError(Condition.ITEM_NOT_FOUND)
+        if self._servers.router.is_ours(remote):
+            raise StanzaError(Condition.NOT_ALLOWED)
         try:
             rules = self._servers.rules(local, remote)
         except Forbidden as error:

@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any
 
-from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from vrxmpp.core.peers import Clock
 from vrxmpp.core.router import Router
-from vrxmpp.errors import Condition, StanzaError, StreamError
+from vrxmpp.errors import Condition, StanzaError
 from vrxmpp.negotiation.dialback import Keys, Verify
 from vrxmpp.negotiation.throttle import network
 from vrxmpp.net.connections import Connections, StreamPolicy
+from vrxmpp.net.dialer import Connect, Dialer
 from vrxmpp.net.identity import Trust
 from vrxmpp.net.limits import Addresses
 from vrxmpp.net.policy import Authentication, Forbidden, Policy
-from vrxmpp.net.race import NoConnection, race
-from vrxmpp.net.resolve import Address, LookupFailed, NoService, Resolver
+from vrxmpp.net.resolve import Resolver
 from vrxmpp.net.s2s import ServerStream
 from vrxmpp.net.s2s_in import IncomingStream
-from vrxmpp.net.s2s_out import FAILED, Note, OutgoingStream
+from vrxmpp.net.s2s_out import Note, OutgoingStream
 from vrxmpp.net.tls import ServerCertificates
-from vrxmpp.net.unreachable import Fault, Unreachable, not_connected, unavailable
+from vrxmpp.net.unreachable import Unreachable
 from vrxmpp.net.way import Way, give_back
 from vrxmpp.stanza import Stanza
 from vrxmpp.store.interfaces import Peers
 from vrxmpp.wire.management import Management
-
-T = TypeVar("T")
-Connect = Callable[[Address, Factory], Deferred[Any]]
-"""Connects to an address and lets the factory make the connection's protocol."""
 
 _MOST_WAYS = 10_000
 _MOST_SESSIONS = 1000  # that a peer may come back to
@@ -121,7 +115,6 @@ class Servers(Connections):
         super().__init__(policy, addresses, clock)
         self.router = foundations.router
         self.rules_of = foundations.policy
-        self.resolver = foundations.resolver
         self.trust = foundations.trust
         self.certificates = foundations.certificates
         self.keys = foundations.keys
@@ -129,12 +122,12 @@ class Servers(Connections):
         self.limits = limits
         self.ways: dict[tuple[str, str], Way] = {}
         self.failures: deque[FailedAttempt] = deque(maxlen=_FAILURES_KEPT)
-        self._connect = foundations.connect
+        self._dialer = Dialer(self, foundations.resolver, foundations.connect, limits.connect_seconds)
         self._peers = foundations.peers
         self._certified: dict[str, datetime] = {}
         self._sessions: dict[str, _Session] = {}
         self._verifying: Counter[str] = Counter()
-        self._stopping = False
+        self.is_stopping = False
 
     async def remember(self) -> None:
         """Learn which peers have shown a valid certificate in former lives of this server."""
@@ -206,14 +199,14 @@ class Servers(Connections):
         if managed is None and (shared := await self._share(local, remote)) is not None:
             return shared, None
         try:
-            return await self._open(local, remote, note, lambda stream: stream.establish(note, managed))
+            return await self._dialer.open(local, remote, note, lambda stream: stream.establish(note, managed))
         except Unreachable as failure:
             self.note_failure(local, remote, failure.text, incoming=False)
             raise
 
     async def probe(self, local: str, remote: str, note: Note) -> None:
         """Try a stream of its own all the way, and end it again. Raises Unreachable."""
-        stream, _ = await self._open(local, remote, note, lambda stream: stream.establish(note))
+        stream, _ = await self._dialer.open(local, remote, note, lambda stream: stream.establish(note))
         stream.retire()
 
     async def _share(self, local: str, remote: str) -> ServerStream | None:
@@ -261,82 +254,13 @@ class Servers(Connections):
                 await stream.begin_securely(lambda *_: None)
                 return await stream.verify(request)
 
-            stream, answer = await self._open(local, remote, lambda *_: None, ask)
+            stream, answer = await self._dialer.open(local, remote, lambda *_: None, ask)
             stream.retire()
             return answer
         finally:
             self._verifying[whose] -= 1
             if not self._verifying[whose]:
                 del self._verifying[whose]
-
-    async def _open(
-        self, local: str, remote: str, note: Note, establish: Callable[[OutgoingStream], Coroutine[Any, Any, T]]
-    ) -> tuple[OutgoingStream, T]:
-        """Open a stream, within the time there is. Raises Unreachable."""
-        if self._stopping:
-            raise unavailable("this server is going down", Fault.OURSELVES)
-        attempt = Deferred.fromCoroutine(self._try_addresses(local, remote, note, establish))
-        attempt.addTimeout(self.limits.connect_seconds, cast(Any, self.clock))
-        try:
-            return await attempt
-        except defer.TimeoutError:
-            raise unavailable(f"{remote} did not answer in time", Fault.NO_ANSWER) from None
-        except Forbidden as error:
-            raise Unreachable(Condition.NOT_ALLOWED, str(error), lasting=True, fault=Fault.OUR_RULES) from None
-
-    async def _try_addresses(
-        self, local: str, remote: str, note: Note, establish: Callable[[OutgoingStream], Coroutine[Any, Any, T]]
-    ) -> tuple[OutgoingStream, T]:
-        self.rules(local, remote)
-        left = await self._look_up(remote, note)
-        failure: Unreachable | None = None
-        while True:
-            note("TCP", "")
-            try:
-                address, stream = await race(
-                    left, lambda to: self._begin(to, local, remote), self.clock, discard=OutgoingStream.abort
-                )
-            except NoConnection as error:
-                raise failure or not_connected(remote, error) from None
-            note("TCP", f"connected to {address.ip} port {address.port}")
-            try:
-                return stream, await establish(stream)
-            except Unreachable as error:
-                failure = error
-                stream.retire()
-            except StreamError as error:
-                failure = unavailable(f"{remote} does not keep to the protocol: {error.condition} {error.text}")
-                stream.close(error)
-            except BaseException:  # it takes too long, or is our mistake
-                stream.abort()
-                raise
-            left.remove(address)
-            if failure.lasting or not left:
-                raise failure
-            note(FAILED, failure.text)
-
-    async def _look_up(self, remote: str, note: Note) -> list[Address]:
-        note("DNS", "")
-        try:
-            addresses = await self.resolver.addresses(remote)
-        except NoService as error:
-            text, fault = str(error), Fault.NAME
-            raise Unreachable(Condition.REMOTE_SERVER_NOT_FOUND, text, lasting=True, fault=fault) from None
-        except LookupFailed as error:
-            raise unavailable(str(error), Fault.NAME_SERVERS) from None
-        found = (
-            f"{each.ip} port {each.port} ({'direct TLS' if each.direct_tls else 'STARTTLS'})" for each in addresses
-        )
-        note("DNS", ", ".join(found))
-        return list(addresses)
-
-    def _begin(self, address: Address, local: str, remote: str) -> Deferred[OutgoingStream]:
-        stream = OutgoingStream(self, address, local, remote)
-        factory: Any = _OneConnection(stream)
-        if address.direct_tls:
-            creator = cast(Any, self.certificates.outgoing(local, remote))
-            factory = TLSMemoryBIOFactory(creator, True, factory, cast(Any, self.clock))
-        return self._connect(address, factory).addCallback(lambda _: stream)
 
     def note_failure(self, local: str, remote: str, reason: str, *, incoming: bool) -> None:
         """Keep for the administrator that a stream did not come about, and why."""
@@ -364,7 +288,7 @@ class Servers(Connections):
             session.stream, session.until = None, self.clock.seconds() + self.limits.resume_seconds
         for way in ways:
             way.lose(broken=broken, managed=managed, awaits=stream.is_incoming)
-        if broken and not ways and not self._stopping:
+        if broken and not ways and not self.is_stopping:
             for local, remote in stream.incoming:
                 self._look_after(local, remote)
 
@@ -418,7 +342,7 @@ class Servers(Connections):
 
     def give_up(self) -> None:
         """The server goes down: tell the senders of all that still waits, while they are there."""
-        self._stopping = True
+        self.is_stopping = True
         for way in self.ways.values():
             way.give_up(StanzaError(Condition.REMOTE_SERVER_TIMEOUT, "this server is going down"))
 
@@ -436,18 +360,6 @@ class Servers(Connections):
                 policy.rules(*pair)
             except Forbidden as error:
                 self.ways.pop(pair).give_up(StanzaError(Condition.NOT_ALLOWED, str(error)))
-
-
-class _OneConnection(Factory):
-    """Makes the one connection that is there already."""
-
-    noisy = False
-
-    def __init__(self, stream: OutgoingStream) -> None:
-        self._stream = stream
-
-    def buildProtocol(self, addr: object) -> OutgoingStream:
-        return self._stream
 
 
 class ServerFactory(Factory):
