@@ -13,10 +13,11 @@ from twisted.internet import protocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from tests.internet import DIRECT_TLS, STARTTLS, Cable, Internet, Site
+from tests.internet import DIRECT_TLS, STARTTLS, Internet, Site
 from tests.network import Loop, Pipe, TlsPipe
 from tests.streams import Client, Reader, encode, show
 from vrxmpp import ns
+from vrxmpp.net.resolve import Address
 from vrxmpp.net.servers import ServerFactory
 from vrxmpp.net.tls import CertificateFiles, DirectTls
 
@@ -51,6 +52,12 @@ def result(sender: str, to: str, key: str = "a key") -> str:
 def verify(sender: str, to: str, id: str, key: str) -> str:
     """Ask whether a key is theirs (XEP-0220 §2.3.1)."""
     return f"<db:verify from='{sender}' to='{to}' id='{id}'>{key}</db:verify>"
+
+
+def message(sender: str = f"juliet@{PEER}", to: str = "romeo@one.example", body: str = "Ay me") -> str:
+    """Return a stanza; what is empty is left out."""
+    addresses = f" from='{sender}'" * bool(sender) + f" to='{to}'" * bool(to)
+    return f"<message{addresses}><body>{body}</body></message>"
 
 
 class Line(protocol.Protocol):
@@ -205,7 +212,7 @@ def call(internet: Internet, site: Site, domain: str = PEER, *, direct_tls: bool
     listener: Any = ServerFactory(site.servers, direct_tls=direct_tls)
     if direct_tls:
         listener = DirectTls(site.servers.certificates, listener, internet.loop)  # type: ignore[arg-type]
-    internet.cables.append(Cable(internet.loop, _Telephone(line), listener, "192.0.2.1"))
+    internet._plug(_Telephone(line), listener, Address("192.0.2.1", STARTTLS, direct_tls, "its.host"))
     return Peer(line, domain)
 
 
