@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
 from vrxmpp import __version__, config
-from vrxmpp.config.components import parents
+from vrxmpp.config.components import Privileges, parents
 from vrxmpp.core.host import Host
 from vrxmpp.core.info import Item
 from vrxmpp.core.module import Module
@@ -26,6 +26,7 @@ from vrxmpp.modules.password import PasswordChange
 from vrxmpp.modules.ping import Ping
 from vrxmpp.modules.presence import Presence
 from vrxmpp.modules.private import PrivateXmlStorage
+from vrxmpp.modules.privilege import Grant, PrivilegedEntities
 from vrxmpp.modules.roster import Roster
 from vrxmpp.modules.session_request import SessionRequest
 from vrxmpp.modules.subscription import Subscriptions
@@ -42,7 +43,7 @@ from vrxmpp.negotiation.scram import derive_keys
 from vrxmpp.negotiation.starttls import StartTls
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.clients import Served
-from vrxmpp.net.components import Component, Components, Service
+from vrxmpp.net.components import Authority, Component, Components, Service
 from vrxmpp.net.hosted import HostedService, ServiceError, make_handler
 from vrxmpp.store import Stores, open_stores
 from vrxmpp.store.database import Database
@@ -83,7 +84,7 @@ def assemble(settings: config.Config, domain: config.Host, foundations: Foundati
         work = partial(derive_keys, password, settings.authentication.scram_iterations)
         return await foundations.run_in_thread(work)
 
-    host.mount(*_modules(stores, limits, domain, foundations, derive))
+    host.mount(*_modules(stores, settings, domain, foundations, derive))
     return Served(
         host, _stream_features(settings, domain, foundations, host=host, accounts=stores.accounts, derive=derive)
     )
@@ -123,9 +124,10 @@ def _stream_features(
 
 
 def _modules(
-    stores: Stores, limits: config.AccountLimits, domain: config.Host, foundations: Foundations, derive: Derive
+    stores: Stores, settings: config.Config, domain: config.Host, foundations: Foundations, derive: Derive
 ) -> list[Module]:
     """Return every module of a domain; the order between them does not matter."""
+    limits = settings.account_limits(domain)
     presence = Presence(limits.directed_presence)
     roster = Roster(stores.rosters, presence, limits.roster_items, limits.groups_per_item)
     return [
@@ -140,6 +142,7 @@ def _modules(
         Ping(),
         presence,
         PrivateXmlStorage(stores.private, limits.private_bytes),
+        PrivilegedEntities(_grants(settings, domain.domain), roster, presence),
         roster,
         ServiceDiscovery(partial(_services_below, foundations.router, domain.domain)),
         SessionRequest(),
@@ -149,20 +152,48 @@ def _modules(
     ]
 
 
+def _grants(settings: config.Config, domain: str) -> dict[str, Grant]:
+    """Return what each component may do for the users of this domain."""
+    return {
+        component.domain: Grant(
+            roster=component.privileges.roster,
+            message=component.privileges.message == "outgoing",
+            presence=component.privileges.presence != "none",
+            iq=component.privileges.iq,
+        )
+        for component in settings.components
+        if domain in settings.managed_hosts(component)
+    }
+
+
 def install_components(settings: config.Config, router: Router, components: Components) -> None:
     """Build the services beside the domains, and make each the router's way there. Raises ServiceError."""
     for each in settings.components:
+        hosts = settings.managed_hosts(each) if each.privileges != Privileges() else ()
+        authorities = partial(_authorities, router, hosts)
         if each.handler is None:
             try:
                 secret = each.shared_secret()
             except ValueError as error:
                 raise ServiceError(f"the secret of {each.domain} {error}") from None
-            components.add(Component(each.domain, secret, router))
+            components.add(Component(each.domain, secret, router, authorities))
             continue
         handler = make_handler(each.handler, each.options)
-        components.add(
-            HostedService(each.domain, handler, router, clock=components.clock, limits=components.policy.after_login)
+        service = HostedService(
+            each.domain,
+            handler,
+            router,
+            authorities,
+            clock=components.clock,
+            limits=components.policy.after_login,
         )
+        components.add(service)
+
+
+def _authorities(router: Router, hosts: Iterable[str]) -> list[Authority]:
+    """Return the modules that may do something for a service now: a reload puts others in their place."""
+    modules = (module for host in hosts for module in router.hosts[host].modules)
+    return [module for module in modules if isinstance(module, PrivilegedEntities)]
 
 
 def _services_below(router: Router, domain: str) -> tuple[Item, ...]:

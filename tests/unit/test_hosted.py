@@ -16,7 +16,7 @@ from tests.world import LIMITS, Client, World
 from vrxmpp import dom, ns
 from vrxmpp.jid import Jid
 from vrxmpp.modules.presence import Presence
-from vrxmpp.net.hosted import ServiceError, HostedService, make_handler
+from vrxmpp.net.hosted import HostedService, ServiceError, make_handler
 from vrxmpp.stanza import Stanza
 
 ROOMS = "rooms.example.net"

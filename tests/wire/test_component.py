@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from tests.house import House
 from tests.network import MemoryPipe, Wire
 from tests.streams import DOMAIN, END, Client, show
-from vrxmpp import ns
-from vrxmpp.net.components import Component, ComponentFactory, Components
+from vrxmpp import assembly, ns
+from vrxmpp.net.components import Authority, Component, ComponentFactory, Components
 from vrxmpp.net.limits import Addresses
 
 GATEWAY = f"irc.{DOMAIN}"
@@ -52,11 +52,11 @@ class Peer(Client):
 class Rig:
     """A server with one component configured, connected or not."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, authorities: Callable[[], list[Authority]] = list) -> None:
         self.house = house
         self.components = Components(house.clients.policy, Addresses(20, 20, 20), house.loop)
         self.components.start()
-        self.component = Component(GATEWAY, SECRET, house.router)
+        self.component = Component(GATEWAY, SECRET, house.router, authorities)
         self.components.add(self.component)
         self.factory = ComponentFactory(self.components)
 
@@ -390,3 +390,35 @@ def test_the_server_goes_down(rig: Rig) -> None:
     Deferred.fromCoroutine(rig.components.stop()).addCallback(done.append)
     assert peer.fails() == "system-shutdown"
     assert done == [None]
+
+
+# -- privileges
+
+
+def test_a_privileged_component_is_told_and_may(build: Callable[..., House]) -> None:
+    """XEP-0356, as the configuration grants it; it comes behind the handshake, and in order with all else."""
+    privileges = {"roster": "both", "message": "outgoing"}
+    house = build(component=[{"domain": GATEWAY, "secret": SECRET, "privileges": privileges}])
+    rig = Rig(house, lambda: assembly._authorities(house.router, [DOMAIN]))
+    peer = rig.connect()
+    peer.prove(peer.open_stream())
+    handshake, told = peer.elements()
+    assert handshake.tag == f"{{{ns.COMPONENT_ACCEPT}}}handshake"
+    [privilege] = told
+    assert [(perm.get("access"), perm.get("type")) for perm in privilege] == [
+        ("roster", "both"),
+        ("message", "outgoing"),
+    ]
+    roster, item = f"<query xmlns='{ns.ROSTER}'/>", f"<query xmlns='{ns.ROSTER}'><item jid='a@{GATEWAY}'/></query>"
+    for id, type, query in (("1", "set", item), ("2", "get", roster)):
+        peer.send(f"<iq type='{type}' id='{id}' from='{GATEWAY}' to='romeo@{DOMAIN}'>{query}</iq>")
+    done, shown = peer.elements()
+    assert done.get("type") == "result"
+    assert shown[0][0].get("jid") == f"a@{GATEWAY}"
+
+
+def test_a_component_without_privileges_has_none(rig: Rig) -> None:
+    peer = rig.connect().join()
+    peer.send(f"<iq type='get' id='1' from='{GATEWAY}' to='romeo@{DOMAIN}'><query xmlns='{ns.ROSTER}'/></iq>")
+    [error] = peer.hears()
+    assert "<service-unavailable" in error

@@ -55,10 +55,10 @@ class HostedService(Service):
         domain: str,
         handler: Any,
         router: Router,
+        authorities: Callable[[], Iterable[Authority]] = tuple,
         *,
         clock: Timer,
         limits: FramerLimits,
-        authorities: Callable[[], Iterable[Authority]] = tuple,
     ) -> None:
         super().__init__(domain, router, authorities)
         self._clock = clock

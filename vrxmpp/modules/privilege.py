@@ -1,0 +1,349 @@
+"""XEP-0356: Privileged Entity. A component manages rosters, and speaks, for the users of this domain."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from twisted.logger import Logger
+
+from vrxmpp import dom, ns, xml
+from vrxmpp.core.account import Account
+from vrxmpp.core.module import At, Module, Request, Xep, stage
+from vrxmpp.core.peers import Contacts, Presences
+from vrxmpp.core.session import Session
+from vrxmpp.core.stages import Side, Stage, Walk
+from vrxmpp.errors import Condition, StanzaError, StreamError
+from vrxmpp.jid import InvalidJid, Jid
+from vrxmpp.stanza import Kind, Stanza
+from vrxmpp.store.interfaces import RosterItem, StorageError, Subscription
+from vrxmpp.waiting import Waiting
+
+_REQUESTS = ("get", "set")
+_ANSWERS = ("result", "error")
+_ROSTER = ns.qname(ns.ROSTER, "query")
+_PRIVILEGE = ns.qname(ns.PRIVILEGE, "privilege")
+_PRIVILEGED_IQ = ns.qname(ns.PRIVILEGE, "privileged_iq")
+_UNANSWERED = 1000  # requests on behalf of users
+_SEEING = (Subscription.FROM, Subscription.BOTH)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one component may do: nothing, unless it is said here.
+
+    ``roster`` is "none", "get", "set" or "both"; ``iq`` has "get", "set" or "both" for namespaces of requests.
+    """
+
+    roster: str = "none"
+    message: bool = False
+    presence: bool = False
+    iq: Mapping[str, str] = field(default_factory=dict)
+
+
+class PrivilegedEntities(Module):
+    """Tells components what they may do, and does it for them. ``grants`` are by the domain of the component.
+
+    A component that may set rosters decides on the subscriptions to its own users, too: both sides of them are its to
+    speak for. Nobody else's consent is given for them.
+    """
+
+    implements = (Xep(356, "0.4.1", "no roster pushes, and no presence of contacts"),)
+    log = Logger()
+
+    def __init__(self, grants: Mapping[str, Grant], contacts: Contacts, presences: Presences) -> None:
+        self._grants = grants
+        self._contacts = contacts
+        self._presences = presences
+        self._watchers = [Jid.parse(domain) for domain, grant in grants.items() if grant.presence]
+        self._asked: dict[tuple[Jid, Jid, str], Stanza] = {}  # user, who is asked, id: for which request
+
+    # -- what the connections of components call (net.components.Authority)
+
+    def welcome(self, service: Jid) -> None:
+        """Advertise what is granted (§4.2, §5.2, §6.2, §7.2), and show who is online (§8)."""
+        grant = self._grants.get(service.text)
+        permissions = _permissions(grant) if grant is not None else ""
+        if not permissions:
+            return
+        privilege = f"<privilege xmlns='{ns.PRIVILEGE}'>{permissions}</privilege>".encode()
+        self.host.router.send(Stanza("message", to=service, sender=self.host.jid).with_payload(_PRIVILEGE, privilege))
+        if service in self._watchers:
+            for session in self.host.all_sessions():
+                if session.presence is not None:
+                    self._show(session.account, session.presence, service)
+
+    def take(self, stanza: Stanza) -> Waiting | None:
+        """Deal with what a component asks for by privilege; None: it asks for none."""
+        to, sender = stanza.to, stanza.sender
+        assert to is not None
+        assert sender is not None
+        grant = self._grants.get(sender.text)
+        if grant is None or to.domain != self.host.domain or to.resource:
+            return None
+        if stanza.kind == "message" and not to.local and _PRIVILEGE in stanza.payloads:
+            return self._answer(stanza, self._send_message(stanza, grant))
+        if stanza.kind == "iq" and to.local and stanza.type in _REQUESTS and stanza.id:
+            if stanza.payloads == (_ROSTER,):
+                return self._answer(stanza, self._manage_roster(stanza, grant))
+            if stanza.payloads == (_PRIVILEGED_IQ,):
+                return self._answer(stanza, self._ask(stanza, grant))
+        return None
+
+    async def _answer(self, stanza: Stanza, work: Awaitable[Stanza | None]) -> None:
+        """Do the work, and answer with what comes of it, if it is known now."""
+        router = self.host.router
+        try:
+            answer = await work
+        except StanzaError as error:
+            router.refuse(stanza, error)
+        except StorageError as error:
+            self.log.error("a privileged {kind} is refused: {reason}", kind=stanza.kind, reason=str(error))
+            router.refuse(stanza, StanzaError(Condition.RESOURCE_CONSTRAINT))
+        except Exception:
+            self.log.failure("a privileged {kind} of {sender} failed", kind=stanza.kind, sender=stanza.sender)
+            router.refuse(stanza, StanzaError(Condition.INTERNAL_SERVER_ERROR))
+        else:
+            if answer is not None:
+                router.send(answer)
+
+    async def _account(self, local: str) -> Account:
+        account = await self.host.wake(local)
+        if account is None or account.is_guest:
+            raise StanzaError(Condition.ITEM_NOT_FOUND)
+        return account
+
+    # -- rosters
+
+    async def _manage_roster(self, stanza: Stanza, grant: Grant) -> Stanza:
+        """§4.3: in the usual way, as if the user had asked."""
+        if grant.roster not in (stanza.type, "both"):
+            raise StanzaError(Condition.FORBIDDEN)
+        assert stanza.to is not None
+        account = await self._account(stanza.to.local)
+        usual = self.host.iq[At.ACCOUNT, stanza.type, _ROSTER].call
+        session = Session(self.host, account, account.jid, _Nobody(), lang="", address="", security="")
+        payload = usual(Request(stanza, self.host, account, session))
+        if isinstance(payload, Awaitable):
+            payload = await payload
+        if stanza.type == "set":
+            await self._subscribe(account, stanza)
+        return stanza.reply(payload or b"")
+
+    async def _subscribe(self, account: Account, stanza: Stanza) -> None:
+        """Let the subscription be as the component says, if the contact is one of its own."""
+        item = next(_elements(stanza.element(), (ns.ROSTER, "query"), (ns.ROSTER, "item")))
+        contact = Jid.parse(item.attributes["jid"])  # which has been looked at by now
+        assert stanza.sender is not None
+        try:
+            subscription = Subscription(item.attributes.get("subscription", ""))
+        except ValueError:
+            return  # it says nothing of it, or "remove"
+        if contact.domain != stanza.sender.domain:
+            return
+        async with account.lock:
+            old = account.roster.get(contact.text)
+            if old is None or old.subscription is subscription:
+                return
+            new = _settled(old, subscription)
+            await self._contacts.keep(account, new)
+            self._contacts.push(account, new)
+        if subscription in _SEEING and old.subscription not in _SEEING:
+            self._presences.renew(account, contact)
+
+    # -- messages
+
+    async def _send_message(self, stanza: Stanza, grant: Grant) -> None:
+        """§5.3: what is forwarded goes its way as if the user had sent it."""
+        if not grant.message:
+            raise StanzaError(Condition.FORBIDDEN)
+        path = ((ns.PRIVILEGE, "privilege"), (ns.FORWARD, "forwarded"), (ns.CLIENT, "message"))
+        message = _read("message", _only(_elements(stanza.element(), *path)))
+        sender, to = message.sender, message.to
+        if sender is None or to is None or sender.domain != self.host.domain or sender.resource or not sender.local:
+            raise StanzaError(Condition.FORBIDDEN)
+        account = await self.host.wake(sender.local)
+        if account is None:
+            raise StanzaError(Condition.FORBIDDEN)
+        walk = Walk(message, self.host, account)
+        for step in self.host.leaving["message"]:
+            if step(walk):
+                return
+        for session, copy in walk.copies or ():
+            session.deliver(copy)
+        waiting = self.host.router.route(walk.stanza)
+        if waiting is not None:
+            await waiting
+
+    # -- requests
+
+    async def _ask(self, stanza: Stanza, grant: Grant) -> Stanza | None:
+        """§6.3: ask a service or another server on behalf of the user; the answer comes by ``hand_on``."""
+        user = stanza.to
+        assert user is not None
+        path = ((ns.PRIVILEGE, "privileged_iq"), (ns.CLIENT, "iq"))
+        request = _read("iq", _only(_elements(stanza.element(), *path)))
+        namespace = request.payloads[0].rpartition(" ")[0] if len(request.payloads) == 1 else ""
+        if (
+            request.type != stanza.type
+            or request.sender not in (None, user)
+            or grant.iq.get(namespace) not in (stanza.type, "both")
+        ):
+            raise StanzaError(Condition.FORBIDDEN)
+        if not request.id:
+            raise StanzaError(Condition.BAD_REQUEST, "the request has no id")
+        await self._account(user.local)
+        request = request.with_sender(user)
+        asked = request.to or user
+        if asked.domain in self.host.router.hosts:
+            # An answer of this server's own would not come back here; and there is nothing yet to be asked in this way.
+            return _forward(stanza, request.with_to(asked).refusal(StanzaError(Condition.SERVICE_UNAVAILABLE)))
+        key = (user, asked, request.id)
+        if key in self._asked:
+            raise StanzaError(Condition.CONFLICT, "the id is in use")
+        self._expect(key, stanza)
+        try:
+            self.host.router.send_away(request)
+        except StanzaError as error:
+            del self._asked[key]
+            return _forward(stanza, request.refusal(error))
+        return None
+
+    def _expect(self, key: tuple[Jid, Jid, str], stanza: Stanza) -> None:
+        if len(self._asked) >= _UNANSWERED:
+            oldest = self._asked.pop(next(iter(self._asked)))
+            self.host.router.refuse(oldest, StanzaError(Condition.RECIPIENT_UNAVAILABLE))
+        self._asked[key] = stanza
+
+    @stage(Stage.SCREEN, Side.RECIPIENT, "iq")
+    def hand_on(self, walk: Walk) -> bool | None:
+        """§6.3: the answer to a request that was sent on behalf of the user goes to who has sent it."""
+        answer = walk.stanza
+        if not self._asked or answer.type not in _ANSWERS:
+            return None
+        assert answer.to is not None
+        assert answer.sender is not None
+        asked = self._asked.pop((answer.to, answer.sender, answer.id), None)
+        if asked is None:
+            return None
+        self.host.router.send(_forward(asked, answer))
+        return True
+
+    def domain_lost(self, domain: str) -> None:
+        """A component that is gone waits for no answer."""
+        for key in [key for key, stanza in self._asked.items() if stanza.sender and stanza.sender.domain == domain]:
+            del self._asked[key]
+
+    # -- presence
+
+    @stage(Stage.COPY, Side.SENDER, "presence")
+    def show_presence(self, walk: Walk) -> None:
+        """§7.3: what a user shows to everybody is shown to the components, too."""
+        stanza, session = walk.stanza, walk.session
+        if stanza.to is not None or stanza.type not in ("", "unavailable"):
+            return
+        if stanza.type == "" or (session is not None and session.presence is not None):
+            for service in self._watchers:
+                self._show(walk.account, stanza, service)
+
+    def session_ended(self, session: Session) -> None:
+        """§7.3: whoever was shown is seen to go."""
+        if session.presence is not None:
+            for service in self._watchers:
+                self._show(session.account, Stanza("presence", type="unavailable", sender=session.jid), service)
+
+    def _show(self, account: Account, presence: Stanza, service: Jid) -> None:
+        """§8: once, and not to a service that gets it as a contact."""
+        if not account.is_seen_by(service) and not account.blocks(service):
+            with suppress(StanzaError):  # the user knows nothing of it
+                self.host.router.send_away(presence.with_to(service))
+
+
+class _Nobody:
+    """The outlet of a session for those who answer a user, while none of theirs has asked."""
+
+    def send(self, raw: bytes) -> None:
+        """Nobody reads."""
+
+    async def drain(self) -> None:
+        """Nothing waits."""
+
+    def close(self, error: StreamError) -> None:
+        """Nothing is open."""
+
+
+def _permissions(grant: Grant) -> str:
+    """Write what is granted."""
+    written = ""
+    if grant.roster != "none":
+        written += f"<perm access='roster' type='{grant.roster}' push='false'/>"
+    if grant.message:
+        written += "<perm access='message' type='outgoing'/>"
+    if grant.iq:
+        namespaces = "".join(
+            f"<namespace ns='{xml.attribute(name)}' type='{type}'/>" for name, type in grant.iq.items()
+        )
+        written += f"<perm access='iq'>{namespaces}</perm>"
+    if grant.presence:
+        written += "<perm access='presence' type='managed_entity'/>"
+    return written
+
+
+def _settled(item: RosterItem, subscription: Subscription) -> RosterItem:
+    """Return the item with that subscription; what has come true by it is asked for no longer."""
+    return replace(
+        item,
+        subscription=subscription,
+        asked=item.asked and subscription not in (Subscription.TO, Subscription.BOTH),
+        request=None if subscription in _SEEING else item.request,
+    )
+
+
+def _elements(top: dom.Element, *path: tuple[str, str]) -> Iterator[dom.Element]:
+    """Yield the elements that lie along the path of names."""
+    if not path:
+        yield top
+        return
+    for child in dom.children(top):
+        if (child.uri, child.name) == path[0]:
+            yield from _elements(child, *path[1:])
+
+
+def _only(elements: Iterator[dom.Element]) -> dom.Element:
+    found = list(elements)
+    if len(found) != 1:
+        raise StanzaError(Condition.BAD_REQUEST, "exactly one stanza is forwarded")
+    return found[0]
+
+
+def _read(kind: Kind, element: dom.Element) -> Stanza:
+    """Return a stanza that was inside another."""
+    attributes = element.attributes
+    try:
+        to, sender = (Jid.parse(attributes[name]) if name in attributes else None for name in ("to", "from"))
+    except InvalidJid as error:
+        raise StanzaError(Condition.JID_MALFORMED, str(error)) from None
+    return Stanza(
+        kind,
+        to=to,
+        sender=sender,
+        type=attributes.get("type", ""),
+        id=attributes.get("id", ""),
+        lang=attributes.get((ns.XML, "lang"), ""),
+        payloads=tuple(ns.qname(child.uri, child.name) for child in dom.children(element)),
+        inner=b"".join(
+            xml.text(node).encode() if isinstance(node, str) else dom.serialise(node) for node in element.children
+        ),
+    )
+
+
+def _forward(request: Stanza, answer: Stanza) -> Stanza:
+    """Return the answer to a privileged request: of the same type as the answer that is forwarded in it."""
+    element = answer.element()
+    privilege = dom.element(ns.PRIVILEGE, "privilege", dom.element(ns.FORWARD, "forwarded", element))
+    inner = dom.serialise(privilege)
+    error = dom.child(element, ns.CLIENT, "error")
+    if error is not None:
+        inner += dom.serialise(error)
+    return Stanza("iq", to=request.sender, sender=request.to, type=answer.type, id=request.id, inner=inner)
