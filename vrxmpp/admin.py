@@ -93,11 +93,31 @@ class Status:
     sessions: dict[str, int]
 
 
+class Federation(Protocol):
+    """The streams of a running server to and from others. What is returned can be written in JSON."""
+
+    def status(self, remote: str) -> object:
+        """Return what there is with a domain, or all there is for ""."""
+        ...
+
+    async def test(self, local: str, remote: str) -> object:
+        """Try to reach a domain from one here, and return how each step went. May raise AdminError."""
+        ...
+
+    def close(self, remote: str) -> int:
+        """End all streams to and from a domain; return how many."""
+        ...
+
+
 class Live(Protocol):
     """What only a running server knows and can do."""
 
     def status(self) -> Status: ...
     def sessions(self) -> list[SessionInfo]: ...
+    def federation(self) -> Federation | None:
+        """Return nothing where other servers are not talked to."""
+        ...
+
     def kick(self, jid: Jid) -> int:
         """End the session of a full JID, or all sessions of a bare one; return how many."""
         ...
@@ -114,7 +134,8 @@ class Live(Protocol):
 class Administration:
     """The requests of an administrator. ``accounts`` by domain; ``live`` is None where no server runs.
 
-    Each method raises AdminError: "invalid-jid", "unknown-domain", "not-found", "exists", "not-running".
+    Each method raises AdminError: "invalid-jid", "unknown-domain", "not-found", "exists", "not-running", and those for
+    other servers also "not-federated" and "served-here".
     """
 
     def __init__(self, accounts: Mapping[str, Accounts], live: Live | None) -> None:
@@ -205,6 +226,29 @@ class Administration:
     async def status(self) -> Status:
         return self._running().status()
 
+    async def s2s_status(self, domain: str) -> object:
+        """Return what there is between this server and a domain elsewhere, or all others for ""."""
+        return self._federation().status(_domain(domain) if domain else "")
+
+    async def s2s_test(self, domain: str, local: str | None) -> object:
+        """Try to reach a domain elsewhere from one here, by default the first."""
+        federation = self._federation()
+        return await federation.test(next(iter(self._accounts)) if local is None else _domain(local), _domain(domain))
+
+    async def s2s_close(self, domain: str) -> int:
+        """End all streams to and from a domain elsewhere; return how many."""
+        remote = _domain(domain)
+        closed = self._federation().close(remote)
+        if not closed:
+            raise AdminError("not-found", f"there is no stream to or from {remote}")
+        return closed
+
+    def _federation(self) -> Federation:
+        federation = self._running().federation()
+        if federation is None:
+            raise AdminError("not-federated", "this server does not talk to others: enabled = false in [s2s]")
+        return federation
+
     def _find(self, jid: str) -> tuple[Jid, Accounts]:
         address = _parse(jid)
         if not address.local or address.resource:
@@ -256,12 +300,27 @@ async def _perform(administration: Administration, request: Json) -> object:
             result = await administration.show_user(jid)
         case {"command": "user import", "users": dict(users)}:
             result = await administration.import_users({jid: keys_from_json(keys) for jid, keys in users.items()})
+        case _:
+            result = await _ask_server(administration, request)
+    return result
+
+
+async def _ask_server(administration: Administration, request: Json) -> object:
+    """Do what only a running server can."""
+    result: object
+    match request:
         case {"command": "session list"}:
             result = await administration.sessions()
         case {"command": "session kick", "jid": str(jid)}:
             result = await administration.kick(jid)
         case {"command": "status"}:
             result = await administration.status()
+        case {"command": "s2s status", "jid": str(domain)}:
+            result = await administration.s2s_status(domain)
+        case {"command": "s2s test", "jid": str(domain), "from": str() | None as local}:
+            result = await administration.s2s_test(domain, local)
+        case {"command": "s2s close", "jid": str(domain)}:
+            result = await administration.s2s_close(domain)
         case _:
             raise AdminError("bad-request", "the server does not know this request")
     return result
@@ -291,6 +350,13 @@ def _parse(jid: str) -> Jid:
         return Jid.parse(jid)
     except InvalidJid as error:
         raise AdminError("invalid-jid", str(error)) from None
+
+
+def _domain(text: str) -> str:
+    address = _parse(text)
+    if address.text != address.domain:
+        raise AdminError("invalid-jid", f"{address} is not a domain")
+    return address.domain
 
 
 def _not_found(address: Jid) -> AdminError:

@@ -34,6 +34,7 @@ from vrxmpp.net.components import ComponentFactory, Components
 from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.hosted import ServiceError
+from vrxmpp.net.inspection import Inspection
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
 from vrxmpp.net.servers import ServerFactory, Servers
 from vrxmpp.net.tls import (
@@ -293,6 +294,10 @@ class Server(Service):
             for host in self._router.hosts.values()
             for session in host.all_sessions()
         ]
+
+    def federation(self) -> Inspection | None:
+        """Return what looks at the streams of other servers, if they are talked to."""
+        return Inspection(self._servers) if self._servers is not None else None
 
     def kick(self, jid: Jid) -> int:
         """End the sessions of an address."""

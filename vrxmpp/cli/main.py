@@ -11,6 +11,7 @@ from vrxmpp import __version__
 from vrxmpp.admin import AdminError
 from vrxmpp.cli.check import check
 from vrxmpp.cli.configuration import configuration
+from vrxmpp.cli.s2s import s2s
 from vrxmpp.cli.sessions import sessions, status
 from vrxmpp.cli.settings import config_option, json_option
 from vrxmpp.cli.users import users
@@ -57,9 +58,10 @@ def _explain(error: Exception) -> tuple[str, int]:
 def cli() -> None:
     """Administer the XMPP server, while it runs or while it does not.
 
-    Exit codes: 0 done, 1 failed, 2 command not understood, 3 server not running, 4 configuration wrong.
+    Exit codes: 0 done, 1 failed, 2 command not understood, 3 server not running, 4 configuration wrong, 5 another
+    server not reached.
     """
 
 
-for part in (users, sessions, configuration, check, status):
+for part in (users, sessions, s2s, configuration, check, status):
     cli.add_command(part)

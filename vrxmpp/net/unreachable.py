@@ -61,8 +61,8 @@ class Fault(Enum):
     )
     THEIR_CERTIFICATE = (
         Side.THERE,
-        "They have to renew or replace it. If you know them, and want them all the same: name the authority that "
-        'issued it in ca_file of [s2s], or set authentication = "dialback" in their [s2s.peer] table.',
+        "They have to renew or replace it. If you know them, dialback can be enough for them: authentication = "
+        '"dialback" in their [s2s.peer] table; an authority of their own can be trusted by ca_file in [s2s].',
     )
     WRONG_SERVER = (
         Side.THERE,
