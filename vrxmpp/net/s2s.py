@@ -51,6 +51,7 @@ class ServerStream(Connection):
         self.is_settled = True  # no acknowledgements will be agreed on from here on
         self.is_retired = False  # no stanza is to be sent any more
         self._is_broken = False
+        self._uncounted = False  # whether a stanza of theirs is being dealt with
         self._used = False  # since the last sweep
         self._used_at = servers.clock.seconds()
         self._unanswered_since = 0.0  # 0.0: no answer is waited for
@@ -90,8 +91,11 @@ class ServerStream(Connection):
 
     async def _count_after(self, waiting: Waiting, managed: Management) -> None:
         """XEP-0198 §4: a stanza is acknowledged when it is dealt with."""
+        self._uncounted = True
         await waiting
-        managed.handled()
+        if self._uncounted:
+            self._uncounted = False
+            managed.handled()
 
     def refuse_malformed(self, event: Malformed) -> None:
         """RFC 6120 §8.3.3.8: answer who has sent it, if that can be told."""
@@ -195,6 +199,9 @@ class ServerStream(Connection):
         if not self.is_retired:
             self.is_retired = True
             managed, self.management = self.management, None
+            if managed is not None and self._uncounted:
+                managed.handled()  # it will be dealt with, and must not come again
+                self._uncounted = False
             self._servers.detached(self, managed, broken=self._is_broken)
 
     def ended(self) -> None:

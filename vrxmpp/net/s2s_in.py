@@ -195,7 +195,7 @@ class IncomingStream(ServerStream):
         """A pair is proven: its stanzas may come, and if both ways were agreed on, the others may go (XEP-0288)."""
         self.accept(local, remote)
         if not self.authentication:
-            self.remote = remote
+            self.local, self.remote = local, remote
             self.open_to_stanzas(authentication)
             # What goes before acknowledgements are agreed on may be lost: leave the peer the time to ask for them.
             self._servers.clock.callLater(_SETTLING_SECONDS, self._settle)

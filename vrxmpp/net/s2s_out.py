@@ -139,7 +139,6 @@ class OutgoingStream(ServerStream):
         if features.has(ns.BIDI_FEATURE, "bidi") and self.is_proven:
             self.send(f"<bidi xmlns='{ns.BIDI}'/>".encode())
             self.is_bidirectional = True
-        self.does_dialback = features.has(ns.DIALBACK_FEATURE, "dialback")
         note("authentication", "")
         if features.has_external and await self._log_in():
             features = await self._open_stream()
@@ -179,7 +178,9 @@ class OutgoingStream(ServerStream):
         features = await self._next()
         if not isinstance(features, Nonza) or features.name != _FEATURES:
             raise unavailable(f"{self.remote} offers no stream features")
-        return Features(features)
+        offered = Features(features)
+        self.does_dialback = offered.has(ns.DIALBACK_FEATURE, "dialback")
+        return offered
 
     def _start_tls(self) -> None:
         self.renew(Sign.STARTTLS, b"")
@@ -337,6 +338,14 @@ class OutgoingStream(ServerStream):
         said = f"{self.remote} says {condition}" + (f": {text}" if text else "")
         told, fault = _LASTING.get(condition), FAULTS.get(condition, Fault.THEIR_SERVER)
         self._over_because = Unreachable(told, said, lasting=True, fault=fault) if told else unavailable(said, fault)
+
+    def close(self, error: StreamError) -> None:
+        """End the stream with an error: ours, which the peer has caused."""
+        if self._over_because is None and error.condition is StreamCondition.CONNECTION_TIMEOUT:
+            self._over_because = unavailable(f"{self.remote} did not answer in time", Fault.NO_ANSWER)
+        elif self._over_because is None:
+            self._over_because = unavailable(f"{self.remote} does not keep to the protocol: {error.condition}")
+        super().close(error)
 
     def ended(self) -> None:
         """Whoever waits for something waits in vain."""
