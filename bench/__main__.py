@@ -86,10 +86,10 @@ def run(peer: peers.Peer, scenario: str) -> report.Result:
             pids = [stack.enter_context(peers.running(peer, place, server_core)) for place in places]
             stack.enter_context(peers.pinned(generator_core))
             result = about | generate(places, pids, arguments)
+            if servers > 1 and result["ok"] and not all(peer.federated(place) for place in places):
+                result |= {"ok": False, "problem": "not every server has proven its domain by its certificate"}
         except peers.NotRunningError as error:
             result = about | {"ok": False, "problem": str(error)}
-        if servers > 1 and result["ok"] and not all(peer.federated(place) for place in places):
-            result |= {"ok": False, "problem": "not every server has proven its domain by its certificate"}
     shown = {key: result[key] for key in ("per_second", "per_cpu_second", "kib_per_connection") if key in result}
     click.echo(f"# {scenario}, {peer.name}: {shown if result['ok'] else result['problem'] or 'FAILED'}", err=True)
     return result

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import hmac
 import importlib.metadata
+import json
 import os
 import socket
 import subprocess
@@ -58,6 +59,10 @@ class Place:
         path.write_text(text)
         return path
 
+    def read(self, name: str) -> str:
+        """Return the text of a file in the directory."""
+        return (self.directory / name).read_text()
+
     def fill(self, template: str) -> Path:
         """Write a configuration file from the template of that name; return its path."""
         values = {**asdict(self), "templates": TEMPLATES}
@@ -80,15 +85,10 @@ class ScramRecord:
 
 
 class Peer(ABC):
-    """One kind of server. `needs` are the files without which it is not installed.
-
-    `trust` is what it writes to its `log` once a server has proven its domain by its certificate (SASL EXTERNAL).
-    """
+    """One kind of server. `needs` are the files without which it is not installed."""
 
     name: str
     needs: tuple[Path, ...]
-    log: str
-    trust: str
 
     @property
     def installed(self) -> bool:
@@ -109,9 +109,9 @@ class Peer(ABC):
         """Return what the command needs in its environment besides ours."""
         return {}
 
+    @abstractmethod
     def federated(self, place: Place) -> bool:
-        """Whether the other server has proven its domain to this one by its certificate."""
-        return self.trust.format(place.peer_domain) in (place.directory / self.log).read_text()
+        """Whether the running server says that the other one has proven its domain by its certificate over TLS."""
 
 
 class Vrxmpp(Peer):
@@ -126,18 +126,25 @@ class Vrxmpp(Peer):
         """Import the accounts into the stopped server."""
         config = place.fill("vrxmpp.toml")
         accounts = place.write("accounts.csv", "".join(f"u{n}@{place.domain},{PASSWORD}\n" for n in range(place.users)))
-        command = [str(self._bin / "vrxmpp"), "--config", str(config), "user", "import", str(accounts)]
-        run_to_end(command, place, self.environment(place))
+        self._administer(place, "user", "import", str(accounts))
         pidfile = place.directory / "twistd.pid"
         return [str(self._bin / "twistd"), "--nodaemon", f"--pidfile={pidfile}", "vrxmpp", "-c", str(config)]
+
+    def federated(self, place: Place) -> bool:
+        """Ask its administration."""
+        answer = self._administer(place, "s2s", "status", place.peer_domain, "--json")
+        streams = json.loads(answer)["streams"]
+        return bool(streams) and all(each["authentication"] == "certificate" and each["tls"] for each in streams)
+
+    def _administer(self, place: Place, *arguments: str) -> str:
+        command = [str(self._bin / "vrxmpp"), "--config", f"{place.directory}/vrxmpp.toml", *arguments]
+        return run_to_end(command, place, self.environment(place))
 
 
 class Prosody(Peer):
     """Prosody as Debian packages it: internal storage, epoll."""
 
     name = "prosody"
-    log = "prosody.log"
-    trust = "Accepting SASL EXTERNAL identity from {}"
     needs = (Path("/usr/bin/prosody"),)
 
     def prepare(self, place: Place) -> list[str]:
@@ -152,13 +159,15 @@ class Prosody(Peer):
             place.write(f"data/{place.domain.replace('.', '%2e')}/accounts/u{number}.dat", account)
         return ["/usr/bin/prosody", "--config", str(place.fill("prosody.cfg.lua")), "-F"]
 
+    def federated(self, place: Place) -> bool:
+        """Look into its log."""
+        return f"Accepting SASL EXTERNAL identity from {place.peer_domain}" in place.read("prosody.log")
+
 
 class Ejabberd(Peer):
     """ejabberd as Debian packages it: Mnesia, SCRAM passwords; without distribution, so no epmd and no cookie."""
 
     name = "ejabberd"
-    log = "ejabberd.log"
-    trust = "Accepted inbound s2s EXTERNAL authentication {} ->"
     needs = (Path("/usr/bin/erl"), Path("/usr/sbin/ejabberdctl"))
 
     def prepare(self, place: Place) -> list[str]:
@@ -195,14 +204,19 @@ class Ejabberd(Peer):
             "EJABBERD_LOG_PATH": f"{place.directory}/ejabberd.log",
         }
 
+    def federated(self, place: Place) -> bool:
+        """Look into its log."""
+        return f"Accepted inbound s2s EXTERNAL authentication {place.peer_domain} ->" in place.read("ejabberd.log")
 
-def run_to_end(command: list[str], place: Place, environment: dict[str, str]) -> None:
-    """Run a command that prepares a server. Raise NotRunningError if it fails."""
+
+def run_to_end(command: list[str], place: Place, environment: dict[str, str]) -> str:
+    """Run a command for a server; return what it prints. Raise NotRunningError if it fails."""
     done = subprocess.run(
         command, cwd=place.directory, env=os.environ | environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise NotRunningError(f"{command[0]}: {(done.stderr or done.stdout).strip()[-500:]}")
+    return done.stdout
 
 
 PEERS = {peer.name: peer for peer in (Prosody(), Ejabberd(), Vrxmpp())}
@@ -243,7 +257,7 @@ def running(peer: Peer, place: Place, core: int) -> Iterator[int]:
 
 def _wait_until_ready(peer: Peer, place: Place, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + START
-    while not all(_answers(port) for port in (place.port, place.direct_port)):
+    while not all(_answers(port) for port in (place.port, place.direct_port, place.s2s_port)):
         if process.poll() is not None or time.monotonic() > end:
             said = (place.directory / "output").read_text(errors="replace").strip()[-500:]
             raise NotRunningError(f"{peer.name} does not come up: {said or 'it says nothing'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from bench import load, modes
 from bench.checks import Lane, Tally
-from bench.peers import Place, two_places
+from bench.peers import Ejabberd, Peer, Place, Prosody, Vrxmpp, two_places
 from bench.report import table
 from bench.transport import Reader, Stanza, Target
 
@@ -170,6 +171,37 @@ def test_servers_trust_each_others_certificates(places: tuple[Place, Place]) -> 
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         assert names.get_values_for_type(x509.DNSName) == [place.domain]
         assert set(usages) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+@pytest.mark.parametrize(
+    ("streams", "proven"),
+    [
+        ([("certificate", "TLSv1.3"), ("certificate", "TLSv1.3")], True),
+        ([("certificate", "TLSv1.3"), ("dialback", "TLSv1.3")], False),
+        ([("certificate", "")], False),
+        ([], False),
+    ],
+)
+def test_every_stream_between_servers_must_be_proven(
+    monkeypatch: pytest.MonkeyPatch, places: tuple[Place, Place], streams: list[tuple[str, str]], proven: bool
+) -> None:
+    told = {"streams": [{"authentication": authentication, "tls": tls} for authentication, tls in streams]}
+    monkeypatch.setattr("bench.peers.run_to_end", lambda *_: json.dumps(told))
+    assert Vrxmpp().federated(places[0]) is proven
+
+
+@pytest.mark.parametrize(
+    ("peer", "log", "line"),
+    [
+        (Prosody(), "prosody.log", "Accepting SASL EXTERNAL identity from {}"),
+        (Ejabberd(), "ejabberd.log", "Accepted inbound s2s EXTERNAL authentication {} -> one.example (127.0.0.1)"),
+    ],
+)
+def test_logs_must_name_the_other_server(places: tuple[Place, Place], peer: Peer, log: str, line: str) -> None:
+    place, _ = places
+    for domain, proven in (("three.example", False), (place.peer_domain, True)):
+        place.write(log, line.format(domain))
+        assert peer.federated(place) is proven
 
 
 def test_the_table_shows_medians_ratios_and_failures() -> None:
