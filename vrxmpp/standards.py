@@ -17,8 +17,8 @@ _INTRODUCTION = """\
 
 <!-- Made from the code by `python -m vrxmpp.standards`; a test holds it up to date. -->
 
-What vrxmpp speaks, and the file that does it, or the first of them. Where a XEP has no part named, it is all of it that
-concerns a server of this kind: one that speaks with clients, with other servers, and with components.
+What vrxmpp speaks, and the file that does it. Where a XEP has no part named, it is all of it that concerns a server of
+this kind: one that speaks with clients, with other servers, and with components.
 """
 
 # By number and section; the title of the whole is under an empty section.
