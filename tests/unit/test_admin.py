@@ -40,11 +40,33 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return result
 
 
+class Others:
+    """What a server has with museums.example, and nobody else; writes down what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+
+    def status(self, remote: str) -> object:
+        self.asked.append(("status", remote))
+        return {"streams": [], "since": NOON}
+
+    async def test(self, local: str, remote: str) -> object:
+        self.asked.append(("test", local, remote))
+        if remote == "library.example":
+            raise AdminError("served-here", "library.example is served here")
+        return {"reached": True}
+
+    def close(self, remote: str) -> int:
+        self.asked.append(("close", remote))
+        return 2 if remote == "museums.example" else 0
+
+
 class Running:
     """A server with two sessions of alice; writes down what it is told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
+        self.others: Others | None = Others()
         self.open = ["alice@library.example/desk", "alice@library.example/phone"]
 
     def status(self) -> Status:
@@ -52,6 +74,9 @@ class Running:
 
     def sessions(self) -> list[SessionInfo]:
         return [SessionInfo(jid, "192.0.2.1", "TLSv1.3", NOON, None) for jid in self.open]
+
+    def federation(self) -> Others | None:
+        return self.others
 
     def kick(self, jid: Jid) -> int:
         self.told.append(("kick", jid.text))
@@ -239,10 +264,80 @@ def test_one_session_is_ended_or_all(running: tuple[Office, Running]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments"), [("session list", {}), ("session kick", {"jid": "a@library.example"}), ("status", {})]
+    ("command", "arguments"),
+    [
+        ("session list", {}),
+        ("session kick", {"jid": "a@library.example"}),
+        ("status", {}),
+        ("s2s status", {"jid": ""}),
+        ("s2s test", {"jid": "museums.example", "from": None}),
+        ("s2s close", {"jid": "museums.example"}),
+    ],
 )
 def test_a_stopped_server_has_no_sessions(stopped: Office, command: str, arguments: dict[str, str]) -> None:
     assert stopped.refusal(command, **arguments) == "not-running: the server is not running"
+
+
+# -- other servers
+
+
+def asked(live: Running) -> list[tuple[str, ...]]:
+    assert live.others
+    return live.others.asked
+
+
+def test_what_there_is_with_all_other_servers_or_with_one(running: tuple[Office, Running]) -> None:
+    office, live = running
+    assert office.ask("s2s status", jid="") == {"streams": [], "since": "2026-03-01T12:00:00Z"}
+    office.ask("s2s status", jid="Museums.Example")
+    assert asked(live) == [("status", ""), ("status", "museums.example")]
+
+
+def test_another_server_is_tried_from_the_first_domain_or_another(running: tuple[Office, Running]) -> None:
+    office, live = running
+    assert office.ask("s2s test", jid="MUSEUMS.example", **{"from": None}) == {"reached": True}
+    office.ask("s2s test", jid="museums.example", **{"from": "Museum.Example"})
+    assert asked(live) == [
+        ("test", "library.example", "museums.example"),
+        ("test", "museum.example", "museums.example"),
+    ]
+    assert office.refusal("s2s test", jid="library.example", **{"from": None}).startswith("served-here: ")
+
+
+def test_streams_are_ended_if_there_are_any(running: tuple[Office, Running]) -> None:
+    office, live = running
+    assert office.ask("s2s close", jid="Museums.Example") == 2
+    said = office.refusal("s2s close", jid="else.example")
+    assert said == "not-found: there is no stream to or from else.example"
+    assert asked(live) == [("close", "museums.example"), ("close", "else.example")]
+
+
+S2S: list[dict[str, Json]] = [
+    {"command": "s2s status"},
+    {"command": "s2s test", "from": None},
+    {"command": "s2s test", "from": "museum.example"},
+    {"command": "s2s close"},
+]
+
+
+@pytest.mark.parametrize("request_", S2S, ids=lambda request: str(request["command"]))
+def test_a_server_that_talks_to_no_others_says_so(running: tuple[Office, Running], request_: dict[str, Json]) -> None:
+    office, live = running
+    live.others = None
+    said = "not-federated: this server does not talk to others: enabled = false in [s2s]"
+    assert office.refusal(**request_, jid="museums.example") == said
+
+
+@pytest.mark.parametrize("jid", ["a@museums.example", "museums.example/desk", "a b", "museums..example", "\ud800"])
+@pytest.mark.parametrize("request_", S2S, ids=lambda request: str(request["command"]))
+def test_other_servers_are_named_by_their_domain(
+    running: tuple[Office, Running], request_: dict[str, Json], jid: str
+) -> None:
+    office, live = running
+    assert office.refusal(**request_, jid=jid).startswith("invalid-jid: ")
+    if request_["command"] == "s2s test":
+        assert office.refusal("s2s test", **{"from": jid}, jid="museums.example").startswith("invalid-jid: ")
+    assert asked(live) == []
 
 
 @pytest.mark.parametrize(
@@ -256,6 +351,11 @@ def test_a_stopped_server_has_no_sessions(stopped: Office, command: str, argumen
         {"command": "user remove"},
         {"command": "user remove", "jid": 1},
         {"command": "user list", "domain": 1},
+        {"command": "s2s status"},
+        {"command": "s2s status", "jid": None},
+        {"command": "s2s test", "jid": "museums.example"},
+        {"command": "s2s test", "jid": "museums.example", "from": 1},
+        {"command": "s2s close", "jid": ["museums.example"]},
         {"command": "user import", "users": []},
         {"command": "user add", "jid": "b@library.example", "keys": None},
         {"command": "user add", "jid": "b@library.example", "keys": []},
