@@ -21,7 +21,7 @@ class Fault(Enum):
 
     OUR_RULES = (
         Side.HERE,
-        "The rules of this server forbid it: see enabled, allow and deny in [s2s] and in the s2s table of the host.",
+        "The rules of this server forbid it: see enabled, allow and deny in [s2s] and [host.s2s].",
     )
     OURSELVES = Side.HERE, "Try again a little later."
     OUR_CERTIFICATE = (
