@@ -422,3 +422,28 @@ def test_a_component_without_privileges_has_none(rig: Rig) -> None:
     peer.send(f"<iq type='get' id='1' from='{GATEWAY}' to='romeo@{DOMAIN}'><query xmlns='{ns.ROSTER}'/></iq>")
     [error] = peer.hears()
     assert "<service-unavailable" in error
+
+
+# -- how clients find them
+
+
+def test_a_service_is_listed_by_the_nearest_domain_while_it_is_there(build: Callable[..., House]) -> None:
+    """XEP-0030 §4.1."""
+    lower = f"lower.{DOMAIN}"
+    house = build(domains=(DOMAIN, lower))
+    rig, romeo = Rig(house), house.login("romeo")
+    near = Component(f"irc.{lower}", SECRET, house.router)
+    rig.components.add(near)
+
+    def listed(domain: str) -> list[str | None]:
+        romeo.send(f"<iq type='get' id='1' to='{domain}'><query xmlns='{ns.DISCO_ITEMS}'/></iq>")
+        [query] = romeo.element()
+        return [item.get("jid") for item in query]
+
+    assert listed(DOMAIN) == listed(lower) == []
+    peer = rig.connect().join()
+    other = rig.connect()
+    other.prove(other.open_stream(near.jid.text))
+    assert (listed(DOMAIN), listed(lower)) == ([GATEWAY], [near.jid.text])
+    peer.pipe.close()
+    assert listed(DOMAIN) == []
