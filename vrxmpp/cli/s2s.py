@@ -40,13 +40,13 @@ def status(settings: Settings, domain: str) -> None:
         print_json(found)
         return
     print_table(
-        ("Direction", "Here", "There", "State", "Proof", "TLS", "Address", "Age", "Acks", "Waiting"),
+        ("Way", "Here", "There", "State", "Security", "Address", "Age", "Acks", "Waiting"),
         [_stream_row(stream) for stream in found["streams"]]
         + [_way_row(way) for way in found["ways"] if way["state"] != "using a stream"],
     )
     if found["failures"]:
         click.echo("\nLast failed attempts:")
-        print_table(("Last", "Times", "Direction", "Here", "There", "Reason"), _failure_rows(found["failures"]))
+        print_table(("Last", "Times", "Way", "Here", "There", "Reason"), _failure_rows(found["failures"]))
 
 
 def _stream_row(stream: Json) -> tuple[str, ...]:
@@ -56,8 +56,7 @@ def _stream_row(stream: Json) -> tuple[str, ...]:
         " ".join(stream["local"]),
         " ".join(stream["remote"]),
         stream["state"],
-        stream["authentication"],
-        stream["tls"],
+        ", ".join(filter(None, (stream["authentication"], stream["tls"]))),
         stream["address"],
         _age(stream["since"]),
         f"on{unacknowledged}" if stream["acknowledgements"] else "off",
@@ -67,7 +66,7 @@ def _stream_row(stream: Json) -> tuple[str, ...]:
 
 def _way_row(way: Json) -> tuple[str, ...]:
     state = way["state"] if way["seconds"] is None else f"{way['state']}, {way['seconds']} s"
-    return "out", way["local"], way["remote"], state, "", "", "", "", "", _waiting(way)
+    return "out", way["local"], way["remote"], state, "", "", "", "", _waiting(way)
 
 
 def _failure_rows(failures: Json) -> list[tuple[str, ...]]:
