@@ -245,6 +245,24 @@ def test_a_handler_answers_later() -> None:
     assert len(place.alice.hears()) == 1
 
 
+def test_an_answer_that_cannot_be_written_is_answered_for() -> None:
+    """A name from another network may hold what XML cannot."""
+    later: Deferred[str] = Deferred()
+
+    def answer(handler: Any, element: dom.Element) -> None:
+        element.handled = True  # type: ignore[attr-defined]
+        name = dom.element("urn:example", "name", "\x02bold")
+        result = dom.element(ns.CLIENT, "iq", name, type="result", id="1", to=element["from"])
+        later.addCallback(lambda _: handler.send(result))
+
+    place = Place(Handler(answer))
+    place.asks(request(PING))
+    later.callback("")
+    later.addErrback(lambda failure: failure.trap(ValueError))
+    [error] = place.alice.hears()
+    assert "<internal-server-error" in error
+
+
 # -- what it may say
 
 

@@ -119,6 +119,12 @@ class Service(ABC):
         if given_up is not None:
             self._router.refuse(given_up, StanzaError(Condition.RECIPIENT_UNAVAILABLE))
 
+    def fail(self, asker: str, asked: str, id: str) -> None:
+        """A request, if there is such a one, cannot be answered by the service."""
+        request = self._asked.pop((asker, asked, id), None)
+        if request is not None:
+            self._router.refuse(request, StanzaError(Condition.INTERNAL_SERVER_ERROR))
+
     def settle(self, answer: Stanza) -> bool:
         """Return whether this answers a request that waits, which it then does no longer."""
         assert answer.sender is not None

@@ -140,11 +140,11 @@ class HostedService(Service):
 
     # -- from the handler
 
-    def _take(self, raw: bytes) -> None:
+    def _take(self, said: dom.Element | str | bytes) -> None:
         """Send what the handler says; ValueError if nobody may say that."""
         framer = Framer(self._limits)
         framer.feed(_HEADER)
-        stanza = self._stanza(framer.feed(raw))
+        stanza = self._stanza(framer.feed(said if isinstance(said, bytes) else self._write(said)))
         if stanza.sender is None:
             stanza = stanza.with_sender(self.jid)
         elif stanza.sender.domain != self.jid.domain:
@@ -159,6 +159,16 @@ class HostedService(Service):
             self._requests[stanza.to.text, stanza.id] = None
         self._outgoing.append(stanza)
         self._send_on()
+
+    def _write(self, said: dom.Element | str) -> bytes:
+        if isinstance(said, str):
+            return said.encode()
+        try:
+            return dom.serialise(said)
+        except ValueError:  # with control characters, say; who waits for it is told
+            asker, asked, id = (said.attributes.get(name, "") for name in ("to", "from", "id"))
+            self.fail(asker, asked or self.jid.text, id)
+            raise
 
     def _stanza(self, events: list[Event]) -> Stanza:
         match events:
@@ -201,7 +211,11 @@ class _Stream(dom.EventDispatcher):
     """What handlers know of a ``twisted.words.protocols.jabber.xmlstream.XmlStream``, and a factory does for one."""
 
     def __init__(
-        self, domain: str, take: Callable[[bytes], None], failed: Callable[[Failure], None], clock: Timer
+        self,
+        domain: str,
+        take: Callable[[dom.Element | str | bytes], None],
+        failed: Callable[[Failure], None],
+        clock: Timer,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.thisEntity = dom.JID(domain)
@@ -233,9 +247,7 @@ class _Stream(dom.EventDispatcher):
 
     def send(self, obj: dom.Element | str | bytes) -> None:
         """Send a stanza, as an element or as XML; ValueError if it cannot be one."""
-        if isinstance(obj, dom.Element):
-            obj = dom.serialise(obj)
-        self._take(obj.encode() if isinstance(obj, str) else obj)
+        self._take(obj)
 
 
 class _Manager(dom.StreamManager):  # type: ignore[misc]
