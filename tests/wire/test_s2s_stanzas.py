@@ -146,7 +146,6 @@ def test_only_so_many_domains_fit_on_a_stream(internet: Internet, one: Site) -> 
     assert ("d99.example", ONE) not in [pair for stream in one.streams() for pair in stream.incoming]
 
 
-@pytest.mark.xfail(strict=True, reason="the peer is told that it is valid, and loses all domains of the stream")
 def test_a_domain_too_many_is_refused_without_harm_to_the_others(internet: Internet, one: Site) -> None:
     """XEP-0220 §2.5: resource-constraint, after which the peer opens another stream."""
     peer = fill(internet, one)
@@ -224,10 +223,7 @@ def test_an_address_has_so_many_connections(internet: Internet, one: Site) -> No
     assert call(internet, one).open(ONE) is not None
 
 
-_HEADER = pytest.mark.xfail(strict=True, reason="with XEP-0198 the domains of the header are taken for the proven ones")
-
-
-@pytest.mark.parametrize("managed", [False, pytest.param(True, marks=_HEADER)])
+@pytest.mark.parametrize("managed", [False, True])
 def test_a_two_way_stream_is_used_for_what_is_proven(internet: Internet, managed: bool) -> None:
     """XEP-0288 §3: the header names one domain of ours, dialback proves the peer to another."""
     site = internet.site(ONE, "two.example")
