@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.framing import LIMITS, PLAIN, RICH, fact, facts, feed, read, read_stanza, refusal
-from vrxmpp import ns
+from vrxmpp import dom, ns
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.stanza import Stanza
 from vrxmpp.wire import writer
@@ -118,24 +118,10 @@ def test_presence_can_be_empty(written: str) -> None:
     assert stanza.payloads == ()
 
 
-def test_the_header_tells_who_speaks_dialback() -> None:
-    """XEP-0220 §2.4.1: whatever the prefix."""
-    for declaration, dialback in (
-        ("xmlns:db='jabber:server:dialback'", True),
-        ('xmlns:x = "jabber&#58;server:dialback"', True),
-        ("xmlns:db='jabber:server'", False),
-        ("db='jabber:server:dialback'", False),
-    ):
-        assert feed(PLAIN.replace(">", f" {declaration}>")) == [Header("", "", "", "", "", dialback)]
-
-
-@pytest.mark.parametrize(
-    ("content", "dialback", "version"),
-    [(ns.CLIENT, False, "1.0"), (ns.SERVER, True, "1.0"), (ns.COMPONENT_ACCEPT, False, "")],
-)
-def test_reads_the_headers_that_the_server_writes(content: str, dialback: bool, version: str) -> None:
+@pytest.mark.parametrize(("content", "version"), [(ns.CLIENT, "1.0"), (ns.SERVER, "1.0"), (ns.COMPONENT_ACCEPT, "")])
+def test_reads_the_headers_that_the_server_writes(content: str, version: str) -> None:
     written = writer.header(sender="a.example", to="'<&", id="\t1", content=content)
-    assert feed(written, content=content) == [Header("'<&", "a.example", "\t1", "en", version, dialback)]
+    assert feed(written, content=content) == [Header("'<&", "a.example", "\t1", "en", version)]
 
 
 def test_who_opens_a_stream_gives_it_no_id() -> None:
@@ -351,3 +337,14 @@ def test_refuses_what_is_written_in_another_encoding(encoding: str) -> None:
 
 def test_accepts_utf_8_by_name() -> None:
     assert len(feed("<?xml version='1.0' encoding='utf-8'?>" + PLAIN)) == 1
+
+
+def test_other_elements_can_be_read_with_the_prefixes_around_them() -> None:
+    header = PLAIN.replace(">", " xmlns:a='urn:a'>")
+    [_, nonza] = feed(header + "<x xmlns='urn:x' xmlns:b='urn:b'><y/><a:y/><b:y/></x>")
+    assert isinstance(nonza, Nonza)
+    assert [(child.uri, child.name) for child in dom.children(nonza.content())] == [
+        ("urn:x", "y"),
+        ("urn:a", "y"),
+        ("urn:b", "y"),
+    ]

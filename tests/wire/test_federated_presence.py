@@ -393,9 +393,6 @@ def test_nobody_notices_that_a_stream_was_broken_and_made_again(verona: Verona) 
     assert heard(romeo) == [presence(f"{JULIET}/balcony", ROMEO, inner="<show>away</show>")]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the dead stream that the peer has opened counts as a sign of life, then as idle"
-)
 def test_a_server_that_dies_without_a_word_is_noticed_when_something_is_sent(verona: Verona) -> None:
     romeo, _ = together(verona)
     verona.internet.works = False

@@ -172,7 +172,6 @@ def test_where_that_is_refused_a_stream_of_its_own_is_opened(
     assert bodies(peer) == []
 
 
-@pytest.mark.xfail(strict=True, reason="nothing limits how long a stream that is there is asked about a further domain")
 def test_where_nothing_is_said_to_that_too(
     internet: Internet, one: Site, romeo: Client, host: Host, good: CertificateFiles
 ) -> None:
@@ -213,7 +212,6 @@ def test_both_ways_is_for_one_pair(
     assert f"<{condition}" in show(error)
 
 
-@pytest.mark.xfail(strict=True, reason="dialback the other way ends the stream")
 def test_both_ways_the_peer_may_prove_further_domains(romeo: Client, host: Host, good: CertificateFiles) -> None:
     """XEP-0288 §3: the receiving server MAY initiate dialback for other domains it hosts; refusing is an answer."""
     peer = reach(romeo, host, good, bidirectional=True)
@@ -226,7 +224,6 @@ def test_both_ways_the_peer_may_prove_further_domains(romeo: Client, host: Host,
 # -- XEP-0198
 
 
-@pytest.mark.xfail(strict=True, reason="a request where an answer is due is a StanzaError, which nobody takes")
 @pytest.mark.parametrize("answer", [f"<resume xmlns='{SM}'/>", f"<enable xmlns='{SM}' resume='x'/>"])
 def test_a_malformed_request_where_an_answer_is_due(
     internet: Internet, romeo: Client, host: Host, good: CertificateFiles, answer: str
@@ -326,7 +323,6 @@ def test_the_last_word_of_the_peer_counts(
     assert bounced(romeo) == ["second"]
 
 
-@pytest.mark.xfail(strict=True, reason="what is not acknowledged when we end a stream is returned before the peer can")
 def test_the_peer_has_time_for_its_last_word_when_we_end_the_stream(
     internet: Internet, one: Site, romeo: Client, host: Host, good: CertificateFiles
 ) -> None:

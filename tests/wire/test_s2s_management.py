@@ -202,7 +202,6 @@ def test_a_session_that_was_ended_is_no_more(internet: Internet, one: Site, peer
     assert "item-not-found" in again.hears()[0]
 
 
-@pytest.mark.xfail(strict=True, reason="retire() lets go of the session before the last words are said")
 def test_who_is_idle_is_told_what_was_handled(internet: Internet, one: Site, peer: Peer) -> None:
     enable(peer)
     peer.send(message(to=ONE))
@@ -213,7 +212,6 @@ def test_who_is_idle_is_told_what_was_handled(internet: Internet, one: Site, pee
     assert peer.reader.ended
 
 
-@pytest.mark.xfail(strict=True, reason="a request for an acknowledgement that crosses our end of the stream breaks it")
 def test_what_crosses_our_end_of_the_stream_is_still_taken(one: Site, peer: Peer, romeo: Client) -> None:
     enable(peer)
     [stream] = one.streams()

@@ -123,7 +123,6 @@ def test_features_with_prefixes_of_their_own_are_read(romeo: Client, host: Host,
     assert heard(peer) == ["Hush"]
 
 
-@pytest.mark.xfail(strict=True, reason="features are read without the prefixes that are declared around them")
 @pytest.mark.parametrize("where", ["header", "features"])
 def test_features_with_prefixes_from_outside_are_read(
     romeo: Client, host: Host, good: CertificateFiles, where: str

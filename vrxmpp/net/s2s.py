@@ -28,7 +28,6 @@ Pair = tuple[str, str]
 """A domain of ours, and one of theirs."""
 
 ACKNOWLEDGEMENTS = frozenset((ns.qname(ns.STREAM_MANAGEMENT, "r"), ns.qname(ns.STREAM_MANAGEMENT, "a")))
-_MOST_PAIRS = 100  # on one stream
 _ANSWER_SECONDS = 30.0  # to a request for an acknowledgement
 _SILENCE_SECONDS = 15.0
 
@@ -51,6 +50,7 @@ class ServerStream(Connection):
         self.is_settled = True  # no acknowledgements will be agreed on from here on
         self.is_retired = False  # no stanza is to be sent any more
         self._is_broken = False
+        self._is_detached = False
         self._uncounted = False  # whether a stanza of theirs is being dealt with
         self._used = False  # since the last sweep
         self._used_at = servers.clock.seconds()
@@ -58,12 +58,6 @@ class ServerStream(Connection):
         self._ask_at = 0.0  # the earliest time to ask when there is nothing to ask about
 
     # -- stanzas
-
-    def accept(self, local: str, remote: str) -> None:
-        """Take stanzas of this pair from now on."""
-        if len(self.incoming) >= _MOST_PAIRS:
-            raise StreamError(StreamCondition.POLICY_VIOLATION, "too many domains on one stream")
-        self.incoming.add((local, remote))
 
     def open_to_stanzas(self, authentication: str) -> None:
         """The first pair is proven: stanzas come and go from now on."""
@@ -179,34 +173,36 @@ class ServerStream(Connection):
         super().connectionLost(reason)  # type: ignore[arg-type]
 
     def retire(self) -> None:
-        """End the stream in order: nothing is sent any more, what still comes is taken."""
+        """End the stream in order: nothing is sent any more; what still comes, and its last words, are taken."""
         if self.is_over or self.stream.phase is Phase.CLOSING:
             return
         if self.stream.phase is Phase.SECURING:
             self.abort()
         else:
-            self.detach()
+            self.is_retired = True
+            self._servers.released(self)
             self.finish()
 
     def break_off(self) -> None:
         """The peer has come back by another connection: this one is dead."""
         self._is_broken = True
-        self.detach()
+        self.ended()
         self.abort()
 
-    def detach(self) -> None:
-        """Tell the ways that use the stream that they no longer can."""
-        if not self.is_retired:
-            self.is_retired = True
-            managed, self.management = self.management, None
-            if managed is not None and self._uncounted:
-                managed.handled()  # it will be dealt with, and must not come again
-                self._uncounted = False
+    def ended(self) -> None:
+        """The stream is over: nobody may use it, and what was not acknowledged goes back, or waits for the next."""
+        self.is_retired = True
+        managed, self.management = self.management, None
+        if managed is not None and self._uncounted:
+            managed.handled()  # it will be dealt with, and must not come again
+            self._uncounted = False
+        if not self._is_detached:
+            self._is_detached = True
             self._servers.detached(self, managed, broken=self._is_broken)
 
-    def ended(self) -> None:
-        """The stream is over."""
-        self.detach()
+    def was_used_since(self, time: float) -> bool:
+        """Whether a stanza has come or gone since then, as the sweep sees it."""
+        return self._used or self._used_at >= time
 
     def sweep(self, now: float) -> None:
         """Look after time limits; close what nobody uses."""

@@ -35,6 +35,7 @@ _BIDI = ns.qname(ns.BIDI, "bidi")
 _MANAGE = frozenset((ns.qname(ns.STREAM_MANAGEMENT, "enable"), ns.qname(ns.STREAM_MANAGEMENT, "resume")))
 _DIALBACK = ns.qname(ns.DIALBACK, "")
 _FAILURES = 3
+_MOST_PAIRS = 100  # of domains on one stream
 _SETTLING_SECONDS = 2.0
 
 
@@ -193,7 +194,7 @@ class IncomingStream(ServerStream):
 
     def _prove(self, local: str, remote: str, authentication: str) -> None:
         """A pair is proven: its stanzas may come, and if both ways were agreed on, the others may go (XEP-0288)."""
-        self.accept(local, remote)
+        self.incoming.add((local, remote))
         if not self.authentication:
             self.local, self.remote = local, remote
             self.open_to_stanzas(authentication)
@@ -254,6 +255,8 @@ class IncomingStream(ServerStream):
             rules = self._servers.rules(local, remote)
         except Forbidden as error:
             raise StanzaError(Condition.POLICY_VIOLATION, str(error)) from None
+        if len(self.incoming) >= _MOST_PAIRS:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT)
         if self.certificate is not None and self.certificate.proves(remote):
             self._servers.note_certified(remote)
             return True  # §2.4: without dialling

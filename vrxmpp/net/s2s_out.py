@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.defer import Deferred
 
 from vrxmpp import dom, ns
-from vrxmpp.errors import Condition, StreamCondition, StreamError
+from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.negotiation import dialback
 from vrxmpp.negotiation.dialback import Outcome
 from vrxmpp.net.resolve import Address
@@ -61,9 +61,7 @@ class Features:
     def __init__(self, nonza: Nonza) -> None:
         """Read the element; raises StreamError."""
         try:
-            self._element = dom.parse(
-                b"<_ xmlns:stream='%b' xmlns:db='%b'>%b</_>" % (ns.STREAM.encode(), ns.DIALBACK.encode(), nonza.inner)
-            )
+            self._element = nonza.content()
         except ValueError:
             raise StreamError(StreamCondition.BAD_FORMAT, "features that cannot be read") from None
         self._names = {(child.uri, child.name) for child in dom.children(self._element)}
@@ -156,7 +154,7 @@ class OutgoingStream(ServerStream):
         """Stanzas may go, and come if both ways were agreed on (XEP-0288 §3)."""
         super().open_to_stanzas(authentication)
         if self.is_bidirectional:
-            self.accept(self.local, self.remote)
+            self.incoming.add((self.local, self.remote))
         else:
             self._receive = None
 
@@ -278,11 +276,15 @@ class OutgoingStream(ServerStream):
 
     def _take_answer(self, nonza: Nonza) -> None:
         answer = dialback.read(nonza)
-        if not isinstance(answer, dialback.Answer):
+        if isinstance(answer, dialback.Answer):
+            request = self._asked.take(answer)
+            if request is not None:
+                self._answers.pop(request).callback(answer)
+        elif isinstance(answer, dialback.Result) and self.is_bidirectional:
+            # XEP-0288 §3 lets them ask; another stream is theirs to open.
+            self.send(dialback.write(answer.answer(Outcome.ERROR, Condition.NOT_ALLOWED)))
+        else:
             raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE)  # it goes the other way
-        request = self._asked.take(answer)
-        if request is not None:
-            self._answers.pop(request).callback(answer)
 
     # -- what comes
 
@@ -315,7 +317,10 @@ class OutgoingStream(ServerStream):
         answer = await self._next()
         if not isinstance(answer, Nonza):
             raise unavailable(f"{self.remote} begins another stream")
-        return management.read(answer)
+        try:
+            return management.read(answer)
+        except StanzaError:
+            raise StreamError(StreamCondition.BAD_FORMAT, "a request where an answer is due") from None
 
     async def _expect(self, name: str, otherwise: str) -> None:
         answer = await self._next()
@@ -364,7 +369,7 @@ def _read_stream_error(error: Nonza) -> tuple[StreamCondition, str]:
     """Return what a stream error says (RFC 6120 §4.9.2)."""
     condition, text = StreamCondition.UNDEFINED_CONDITION, ""
     try:
-        children = dom.children(dom.parse(b"<_ xmlns:stream='%b'>%b</_>" % (ns.STREAM.encode(), error.inner)))
+        children = dom.children(error.content())
     except ValueError:
         children = []
     for child in children:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 
@@ -26,12 +27,13 @@ from vrxmpp.net.s2s import ServerStream
 from vrxmpp.net.s2s_in import IncomingStream
 from vrxmpp.net.s2s_out import Note, OutgoingStream
 from vrxmpp.net.tls import ServerCertificates
-from vrxmpp.net.unreachable import Unreachable
+from vrxmpp.net.unreachable import Fault, Unreachable, unavailable
 from vrxmpp.net.way import Way, give_back
 from vrxmpp.stanza import Stanza
 from vrxmpp.store.interfaces import Peers
 from vrxmpp.wire.management import Management
 
+T = TypeVar("T")
 _MOST_WAYS = 10_000
 _MOST_SESSIONS = 1000  # that a peer may come back to
 _FAILURES_KEPT = 100
@@ -155,10 +157,14 @@ class Servers(Connections):
         way = self.ways[local, remote] = Way(self, local, remote)
         return way
 
-    def lost(self, remote: str) -> None:
-        """A peer does not come back; if no stream is left, its users are seen by nobody."""
-        if not any(remote == theirs for stream in self.established() for _, theirs in stream.incoming):
-            self.router.lost(remote)
+    def lost(self, remote: str, since: float) -> None:
+        """A peer does not come back; if nothing has come by another stream since then, its users are seen by nobody."""
+        left = [stream for stream in self.established() if any(remote == theirs for _, theirs in stream.incoming)]
+        if any(stream.was_used_since(since) for stream in left):
+            return
+        for stream in left:
+            stream.abort()  # it is as dead as the other, and has not been found out
+        self.router.lost(remote)
 
     # -- rules
 
@@ -222,8 +228,8 @@ class Servers(Connections):
                 and stream.management is None
             ):
                 try:
-                    await stream.prove(local)
-                except Unreachable:
+                    await self._in_time(stream.prove(local))
+                except (Unreachable, defer.TimeoutError):
                     continue
                 return stream
         return None
@@ -247,7 +253,7 @@ class Servers(Connections):
         try:
             for stream in self.established():
                 if isinstance(stream, OutgoingStream) and stream.remote == request.originating:
-                    return await stream.verify(request)
+                    return await self._in_time(stream.verify(request))
             local, remote = request.receiving, request.originating
 
             async def ask(stream: OutgoingStream) -> bool:
@@ -257,10 +263,16 @@ class Servers(Connections):
             stream, answer = await self._dialer.open(local, remote, lambda *_: None, ask)
             stream.retire()
             return answer
+        except defer.TimeoutError:
+            raise unavailable(f"{request.originating} did not answer in time", Fault.NO_ANSWER) from None
         finally:
             self._verifying[whose] -= 1
             if not self._verifying[whose]:
                 del self._verifying[whose]
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """Raises TimeoutError."""
+        return await Deferred.fromCoroutine(work).addTimeout(self.limits.connect_seconds, cast(Any, self.clock))
 
     def note_failure(self, local: str, remote: str, reason: str, *, incoming: bool) -> None:
         """Keep for the administrator that a stream did not come about, and why."""
@@ -275,6 +287,12 @@ class Servers(Connections):
         way = self.ways.get((local, remote)) or self._new_way(local, remote)
         if way.is_free:
             way.take(stream)
+
+    def released(self, stream: ServerStream) -> None:
+        """A stream comes to its end in order: what is to be sent now goes another way."""
+        ways, stream.ways = stream.ways, []
+        for way in ways:
+            way.lose(broken=False, managed=None, awaits=False)
 
     def detached(self, stream: ServerStream, managed: Management | None, *, broken: bool) -> None:
         """A stream can be used no longer; ``broken``: nobody has ended it."""
@@ -299,7 +317,7 @@ class Servers(Connections):
             try:
                 (way or self._new_way(local, remote)).lose(broken=True, managed=None, awaits=False)
             except StanzaError:
-                self.lost(remote)
+                self.lost(remote, self.clock.seconds())
 
     # -- XEP-0198
 

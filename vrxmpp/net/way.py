@@ -180,11 +180,11 @@ class Way:
         """Return all that waits; the peer is lost, unless it still comes to us."""
         self._stop_retrying()
         self._forget_session()
-        was_missed, self._lost_at = bool(self._lost_at), 0.0
+        lost_at, self._lost_at = self._lost_at, 0.0
         for stanza in self.queue.clear():
             self._servers.router.refuse(stanza, error)
-        if was_missed:
-            self._servers.lost(self.remote)
+        if lost_at:
+            self._servers.lost(self.remote, lost_at)
 
     def _forget_session(self) -> None:
         managed, self._unresumed = self._unresumed, None

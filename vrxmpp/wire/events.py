@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from vrxmpp import dom, xml
+from vrxmpp.dom import Element
 from vrxmpp.errors import StreamError
 from vrxmpp.stanza import Stanza
 
@@ -30,16 +32,24 @@ class Header:
         """Whether the version is 1.0 or above, so that there are stream features (RFC 6120 §4.7.5)."""
         return _VERSION.fullmatch(self.version) is not None
 
-    dialback: bool = False
-
 
 @dataclass(frozen=True, slots=True)
 class Nonza:
-    """A first-level element that is no stanza: STARTTLS, SASL and the like. ``inner`` stands between its tags."""
+    """A first-level element that is no stanza: STARTTLS, SASL and the like. ``inner`` stands between its tags.
+
+    ``prefixes`` are those that may be used there without being declared, each with its namespace; None is the default.
+    """
 
     name: str
     attributes: dict[str, str]
     inner: bytes
+    prefixes: tuple[tuple[str | None, str], ...] = field(default=(), compare=False)
+
+    def content(self) -> Element:
+        """Return an element with the same children; ValueError if they cannot be read."""
+        declared = {f"xmlns:{prefix}" if prefix else "xmlns": xml.attribute(uri) for prefix, uri in self.prefixes}
+        written = "".join(f" {name}='{uri}'" for name, uri in declared.items()).encode()
+        return dom.parse(b"<_%b>%b</_>" % (written, self.inner))
 
 
 @dataclass(frozen=True, slots=True)

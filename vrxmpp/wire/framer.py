@@ -70,6 +70,7 @@ class Framer:
         "_buffer",
         "_content",
         "_declared",
+        "_default",
         "_depth",
         "_elements",
         "_events",
@@ -110,6 +111,7 @@ class Framer:
 
         self._declared: dict[str | None, str] = {}  # by the element that begins
         self._own: dict[str | None, str] = {}  # by the first-level element under way
+        self._default = self._content  # its default namespace
         self._named = False  # one of the content namespaces, inside the first-level element under way
         self._payloads: list[str] = []
         self._attributes: list[str] = []
@@ -274,9 +276,9 @@ class Framer:
         self._attributes = attributes
         if self._declared:
             self._own, self._declared = self._declared, {}
-            self._own.pop(None, None)
-        elif self._own:
-            self._own = {}
+            self._default = self._own.pop(None, self._content)
+        else:
+            self._own, self._default = {}, self._content
         self._elements = 1
         self._named = False  # on the start tag, which is written anew, only a prefix matters
         self._payloads = []
@@ -304,7 +306,6 @@ class Framer:
                 id=values.get("id", ""),
                 lang=values.get(_LANG, ""),
                 version=values.get("version", ""),
-                dialback=ns.DIALBACK in declared.values(),
             )
         )
 
@@ -333,7 +334,8 @@ class Framer:
             self._events.append(self._stanza(kind, start, inner, end))
         else:
             values = dict(zip(self._attributes[::2], self._attributes[1::2], strict=True))
-            self._events.append(Nonza(name, values, inner))
+            prefixes = [(None, self._default), *self._inherited.items(), *self._own.items()]
+            self._events.append(Nonza(name, values, inner, tuple(prefixes)))
 
     def _stanza(self, kind: Kind, start: int, inner: bytes, end: int) -> Stanza | Malformed:
         if not self._buffer.startswith(_UNPREFIXED[kind], start):
