@@ -27,12 +27,13 @@ class Ejabberd(Peer):
         )
         (self.directory / "inetrc").write_text("\n".join(lines))
         scheduling = ["+S", "1", "+SDcpu", "1", "+sbwt", "none"]  # one of many on this machine
-        return ["/usr/bin/erl", *scheduling, "-noinput", "-mnesia", "dir", f'"{self.directory}/db"', "-s", "ejabberd"]
+        database = ["-mnesia", "dir", f'"{self.directory}/db"']
+        return ["/usr/bin/erl", *scheduling, "-noinput", *database, "-s", "ejabberd"]
 
     def _config(self) -> Mapping[str, object]:
-        trust = {"s2s_cafile": str(self.ca_file)} if self.policy is Policy.CERTIFICATE else {}
+        trust = {} if self.policy is Policy.DIALBACK else {"s2s_cafile": str(self.ca_file)}
         return {
-            "loglevel": "debug",
+            "loglevel": "info",
             "log_rotate_count": 0,
             "hosts": [host.domain for host in self.hosts],
             "certfiles": [str(file) for host in self.hosts for file in (host.certificate, host.key)],
@@ -41,15 +42,16 @@ class Ejabberd(Peer):
             "outgoing_s2s_families": ["ipv4"],
             "listen": [
                 {"ip": self.address, "port": self.s2s_port, "module": "ejabberd_s2s_in"},
-                {"ip": "127.0.0.1", "port": self.c2s_port, "module": "ejabberd_c2s", "starttls": True},
+                {"ip": self.address, "port": self.s2s_direct_tls_port, "module": "ejabberd_s2s_in", "tls": True},
+                {"ip": self.address, "port": self.c2s_port, "module": "ejabberd_c2s", "starttls": True},
                 {
-                    "ip": "127.0.0.1",
+                    "ip": self.address,
                     "port": self.admin_port,
                     "module": "ejabberd_http",
                     "request_handlers": {"/api": "mod_http_api"},
                 },
             ],
-            "api_permissions": {"tests": {"who": [{"ip": "127.0.0.1"}], "what": ["register"]}},
+            "api_permissions": {"tests": {"who": [{"ip": "127.0.0.0/8"}], "what": ["register"]}},
             "modules": {
                 "mod_admin_extra": {},
                 "mod_caps": {},
@@ -76,7 +78,11 @@ class Ejabberd(Peer):
 
     def add_account(self, name: str, domain: str) -> None:
         account = json.dumps({"user": name, "host": domain, "password": PASSWORD}).encode()
-        url = f"http://127.0.0.1:{self.admin_port}/api/register"
+        url = f"http://{self.address}:{self.admin_port}/api/register"
         request = urllib.request.Request(url, account, {"Content-Type": "application/json"})
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
             answer.read()
+
+    def keeps(self, name: str) -> bool:
+        """Look into the file, for it takes some seconds until something is written to it."""
+        return name.encode() in (self.directory / "db" / "passwd.DAT").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 import subprocess
 from abc import ABC, abstractmethod
@@ -20,8 +21,9 @@ from vrxmpp.net.tls import CertificateFiles
 class Policy(Enum):
     """What another domain must show before a peer believes its name."""
 
-    CERTIFICATE = "a certificate of an authority that is trusted; no dialback"
-    DIALBACK = "dialback; no authority is trusted, so no certificate counts"
+    CERTIFICATE = "certificate"  # of an authority that is trusted; no dialback
+    DIALBACK = "dialback"  # and no authority is trusted, so no certificate counts
+    EITHER = "certificate-if-valid"
 
 
 class Peer(ABC):
@@ -48,8 +50,8 @@ class Peer(ABC):
         self.policy = policy
         self.domain = hosts[0].domain
         self.address = own_address()
-        (self.s2s_port,) = free_ports(self.address, 1)
-        self.c2s_port, self.admin_port = free_ports("127.0.0.1", 2)
+        ports = free_ports(self.address, 4)
+        self.s2s_port, self.s2s_direct_tls_port, self.c2s_port, self.admin_port = ports
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = count(1)
 
@@ -72,6 +74,10 @@ class Peer(ABC):
     def add_account(self, name: str, domain: str) -> None:
         """Make an account with the password that all test accounts have."""
 
+    def keeps(self, name: str) -> bool:
+        """Whether an account would survive that the server is killed now."""
+        return True
+
     # -- the process
 
     @property
@@ -88,6 +94,8 @@ class Peer(ABC):
     def launch(self) -> None:
         """Start it, but do not wait, so that several can start at once."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        for host in self.hosts:  # where clients look for it, as tests.live.client does
+            shutil.copy(host.certificate, self.directory / f"{host.domain}.crt")
         command = self.prepare()
         with (self.directory / "output.log").open("ab") as output:
             self._process = subprocess.Popen(
@@ -100,12 +108,12 @@ class Peer(ABC):
             )
 
     def wait_until_ready(self) -> None:
-        wait_for(self._is_ready, lambda: f"{self.domain} did not start:\n{self.log}")
+        wait_for(self.is_ready, lambda: f"{self.domain} did not start:\n{self.log}")
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"{self.domain} has ended:\n{self.log}"
-        return answers(self.address, self.s2s_port) and answers("127.0.0.1", self.c2s_port)
+        return answers(self.address, self.s2s_port) and answers(self.address, self.c2s_port)
 
     def stop(self) -> None:
         """End it in order, as an administrator does."""

@@ -29,10 +29,11 @@ authentication = "internal_plain"
 storage = "internal"
 s2s_interfaces = {{ "{address}" }}
 s2s_ports = {{ {s2s_port} }}
-s2s_direct_tls_ports = {{}}
+s2s_direct_tls_interfaces = {{ "{address}" }}
+s2s_direct_tls_ports = {{ {s2s_direct_tls_port} }}
 s2s_require_encryption = true
 s2s_secure_auth = {secure}
-c2s_interfaces = {{ "127.0.0.1" }}
+c2s_interfaces = {{ "{address}" }}
 c2s_ports = {{ {c2s_port} }}
 c2s_direct_tls_ports = {{}}
 c2s_require_encryption = false
@@ -42,6 +43,7 @@ ssl = {{ {trust} }}
 HOST = """
 VirtualHost "{domain}"
 	ssl = {{ certificate = "{certificate}"; key = "{key}"; {trust} }}
+	s2s_direct_tls_ssl = {{ certificate = "{certificate}"; key = "{key}"; {trust} }}
 """
 
 
@@ -51,16 +53,17 @@ class Prosody(Peer):
     needs = ("usr/bin/prosody", "usr/lib/*/lua/*/lunbound.so")
 
     def prepare(self) -> Sequence[str | Path]:
-        by_certificate = self.policy is Policy.CERTIFICATE
-        trust = f'cafile = "{self.ca_file}"' if by_certificate else ""
+        strict = self.policy is Policy.CERTIFICATE
+        trust = "" if self.policy is Policy.DIALBACK else f'cafile = "{self.ca_file}"'
         config = CONFIG.format(
             directory=self.directory,
             resolver="{}@{}".format(*self.resolver),
-            disabled='"dialback"' if by_certificate else "",
+            disabled='"dialback"' if strict else "",
             address=self.address,
             s2s_port=self.s2s_port,
+            s2s_direct_tls_port=self.s2s_direct_tls_port,
             c2s_port=self.c2s_port,
-            secure=str(by_certificate).lower(),
+            secure=str(strict).lower(),
             trust=trust,
         )
         for host in self.hosts:
