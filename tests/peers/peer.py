@@ -1,4 +1,4 @@
-"""What Prosody and ejabberd have in common as servers that vrxmpp federates with: real ones, on loopback only."""
+"""What all servers of a test of federation have in common: they are real ones, on loopback only."""
 
 from __future__ import annotations
 
@@ -135,9 +135,6 @@ class Peer(ABC):
         """Stop it and start it again, with the accounts it has."""
         self.stop()
         self.start()
-
-    def wait_for_log(self, text: str) -> None:
-        wait_for(lambda: text in self.log, lambda: f"{text!r} is not in the log of {self.domain}:\n{self.log}")
 
     def account(self, name: str, domain: str | None = None) -> str:
         """Make an account whose name begins so and that no other test has; return its address."""
