@@ -289,7 +289,6 @@ def test_who_is_proven_already_is_told_that_nobody_answers(internet: Internet, o
     assert told(peer, "else.example") == "error: remote-server-timeout"
 
 
-@pytest.mark.xfail(strict=True, reason="nothing limits how long a stream that is there is asked about a key")
 def test_an_old_stream_that_says_nothing_is_not_waited_for_either(internet: Internet, one: Site) -> None:
     elsewhere = Host(internet, "else.example")
     one.login("nurse").send("<message to='a@else.example'/>")
@@ -301,6 +300,16 @@ def test_an_old_stream_that_says_nothing_is_not_waited_for_either(internet: Inte
     peer.send(result("else.example", ONE))
     internet.wait(60)
     assert told(peer, "else.example") == "error: remote-server-timeout"
+
+
+@pytest.mark.xfail(strict=True, reason="who lacks TLS is told not-authorized, which is for who lacks a certificate")
+def test_where_tls_comes_first_the_peer_is_told_so(internet: Internet) -> None:
+    """XEP-0220 §2.5: policy-violation. The rule is for the domain of the key, not for that of the header."""
+    site = internet.site(ONE, tls="optional", peer={PEER: {"tls": "required"}})
+    peer = call(internet, site, "other.example")
+    peer.open(ONE)
+    peer.send(result(PEER, ONE))
+    assert told(peer) == "error: policy-violation"
 
 
 @pytest.mark.parametrize("to", ["else.example", "sub.one.example"])

@@ -238,3 +238,21 @@ def test_a_two_way_stream_is_used_for_what_is_proven(internet: Internet, managed
     site.login("romeo", domain=ONE).send(f"<message to='juliet@{PEER}'><body>Hush</body></message>")
     assert host.is_called
     assert peer.hears() == []
+
+
+@pytest.mark.xfail(strict=True, reason="offer() and began() raise StanzaError when there are too many ways")
+@pytest.mark.parametrize("managed", [False, True])
+def test_where_no_more_servers_are_talked_to_a_two_way_stream_still_comes_in(
+    internet: Internet, romeo: Client, monkeypatch: pytest.MonkeyPatch, *, managed: bool
+) -> None:
+    monkeypatch.setattr("vrxmpp.net.servers._MOST_WAYS", 0)
+    [one] = internet.sites
+    peer = call(internet, one)
+    peer.log_in(internet.authority.issue(PEER), bidirectional=True)
+    if managed:
+        peer.send(f"<enable xmlns='{ns.STREAM_MANAGEMENT}' resume='true'/>")
+        assert "<enabled" in peer.hears()[-1]
+    internet.wait(5)
+    assert one.house.failures() == []
+    peer.send(message())
+    assert romeo.hears() == [message()]
