@@ -187,6 +187,7 @@ class Site:
             ServerCertificates(certificates),
             open_peers(self.house.database),
             ip.encode(),
+            certified={},
             lookups=internet.zone,
             connect=internet.connect,
             clock=internet.loop,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, cast
 
@@ -22,6 +24,8 @@ from vrxmpp.net.policy import Authentication, Federation, PeerException, Policy
 from vrxmpp.net.resolve import Address, Lookups, Resolver, make_lookups
 from vrxmpp.net.servers import Foundations, ServerLimits, Servers
 from vrxmpp.net.tls import ServerCertificates
+from vrxmpp.store import open_peers
+from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import Peers
 from vrxmpp.wire.framer import FramerLimits
 
@@ -40,6 +44,7 @@ def federate(
     peers: Peers,
     secret: bytes,
     *,
+    certified: Mapping[str, datetime],
     lookups: Lookups,
     connect: Connect,
     clock: Any,
@@ -55,6 +60,7 @@ def federate(
         # A secret of its own: keys are shown to strangers (XEP-0185 §3).
         keys=Keys(sha256(b"dialback" + secret).digest()),
         peers=peers,
+        certified=certified,
         connect=connect,
         now=utc_now,
     )
@@ -66,6 +72,15 @@ def federate(
 def system_lookups(config: Config, reactor: Any) -> Lookups:
     """Return the DNS as the configuration names it."""
     return make_lookups(reactor, str(config.s2s.resolver) if config.s2s.resolver else "")
+
+
+def certified_peers(url: str) -> dict[str, datetime]:
+    """Read from the database which peers have shown a valid certificate; before anything else uses it."""
+    database = Database.open(url)
+    found: list[dict[str, datetime]] = []
+    Deferred.fromCoroutine(open_peers(database).certified()).addCallback(found.append)
+    Deferred.fromCoroutine(database.close())
+    return found[0]
 
 
 def connect_by(reactor: Any) -> Connect:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,7 +27,15 @@ from vrxmpp.config import DEFAULT_PATHS, Config, ConfigError, load
 from vrxmpp.config import Host as HostConfig
 from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
-from vrxmpp.federation import connect_by, federate, is_federated, server_policy, server_rules, system_lookups
+from vrxmpp.federation import (
+    certified_peers,
+    connect_by,
+    federate,
+    is_federated,
+    server_policy,
+    server_rules,
+    system_lookups,
+)
 from vrxmpp.jid import Jid
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.clients import ClientFactory, Clients
@@ -43,6 +52,7 @@ from vrxmpp.net.tls import (
     Certificates,
     DirectTls,
     ServerCertificates,
+    days_left,
     make_self_signed,
 )
 from vrxmpp.stanza import Stanza
@@ -53,6 +63,8 @@ from vrxmpp.wire.framer import FramerLimits
 
 _ALPN = b"xmpp-client"  # XEP-0368
 _log = Logger("vrxmpp")
+_DAY = 86_400.0
+_FEW_DAYS = 30
 EXIT_START = 5
 
 
@@ -82,6 +94,9 @@ class Server(Service):
         self._ports: list[Any] = []
         self._listeners: dict[str, str] = {}  # what kind of connection each address is for
         self._started = utc_now()
+        self._files: list[CertificateFiles] = []
+        self._certificate_watch = LoopingCall(self._warn_of_ends)
+        self._certificate_watch.clock = reactor
 
     # -- starting
 
@@ -97,10 +112,10 @@ class Server(Service):
         self._components.start()
         if self._servers is not None:
             self._servers.start()
-            Deferred.fromCoroutine(self._servers.remember()).addErrback(lambda why: _log.failure("peers", why))
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         self._reactor.callWhenRunning(self._stop_when_asked)
         self._greet()
+        self._certificate_watch.start(_DAY)
         _relax_collector()
 
     def _build(self) -> None:
@@ -137,6 +152,7 @@ class Server(Service):
             ServerCertificates(files),
             open_peers(self._database),
             self._foundations.secret,
+            certified=certified_peers(self._config.database_url),
             lookups=system_lookups(self._config, self._reactor),
             connect=connect_by(self._reactor),
             clock=self._reactor,
@@ -154,7 +170,17 @@ class Server(Service):
                 make_self_signed(host.domain, certificate, key)
             _log.warn("{domain} has a self-signed certificate: {file}", domain=host.domain, file=str(certificate))
             files.append(CertificateFiles(host.domain, certificate, key))
+        self._files = files
         return files
+
+    def _warn_of_ends(self) -> None:
+        """Other servers refuse a certificate from its last day on, and clients ask about it."""
+        for each in self._files:
+            left = days_left(each.certificate)
+            if left < _FEW_DAYS:
+                text = "the certificate of {domain} {ends}: {file}"
+                ends = f"ends in {left} days" if left >= 0 else "has ended"
+                _log.warn(text, domain=each.domain, ends=ends, file=str(each.certificate))
 
     def _listen(self) -> None:
         c2s = self._config.c2s
@@ -232,6 +258,7 @@ class Server(Service):
         for host in self._served(config):
             self._clients.domains[host.domain] = assemble(fitting, host, self._foundations)
         _log.info("configuration and certificates are loaded again")
+        self._warn_of_ends()
         old, new = _lasting(self._config), _lasting(config)
         if changed := [table for table in old if old[table] != new[table]]:
             _log.warn("not changed before the next start: {tables}", tables=", ".join(changed))
@@ -253,6 +280,8 @@ class Server(Service):
             self._reactor.stop()
 
     async def _stop(self) -> None:
+        if self._certificate_watch.running:
+            self._certificate_watch.stop()
         for port in self._ports:
             await port.stopListening()
         if self._servers is not None:

@@ -10,7 +10,6 @@ from twisted.logger import ILogObserver, Logger, eventAsText
 
 from tests.world import Client, World, parse
 from vrxmpp.core.module import At, Module, Request, iq
-from vrxmpp.core.pending import Pending
 from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError
 from vrxmpp.stanza import Stanza
@@ -306,7 +305,7 @@ def test_a_client_that_leaves_is_answered_for() -> None:
 
 
 def test_a_client_that_never_answers_is_answered_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pending, "limit", 2)
+    monkeypatch.setattr("vrxmpp.core.session._UNANSWERED", 2)
     _, _, romeo, juliet = meet()
     for number in "1234":
         romeo.says(request("x", JULIET).replace("id='1'", f"id='{number}'"))

@@ -15,35 +15,41 @@ def request(id: str, sender: str = "romeo@example.net/orchard") -> Stanza:
     return Stanza("iq", to=JULIET, sender=Jid.parse(sender), type="get", id=id, inner=b"<long/>")
 
 
-def answer(id: str, to: str = "romeo@example.net/orchard") -> Stanza:
-    return Stanza("iq", to=Jid.parse(to), sender=JULIET, type="result", id=id)
+def answer(id: str, to: str = "romeo@example.net/orchard", by: str = JULIET.text) -> Stanza:
+    return Stanza("iq", to=Jid.parse(to), sender=Jid.parse(by), type="result", id=id)
 
 
 def test_an_answer_settles_its_request_once() -> None:
-    pending = Pending()
+    pending = Pending(10)
     assert pending.expect(request("1")) is None
     assert pending.settle(answer("1"))
     assert not pending.settle(answer("1"))
 
 
 @pytest.mark.parametrize(
-    "other", [answer("2"), answer("1", "romeo@example.net/other"), answer("1", "romeo@example.net")]
+    "other",
+    [
+        answer("1", by="juliet@example.net/garden"),
+        answer("2"),
+        answer("1", "romeo@example.net/other"),
+        answer("1", "romeo@example.net"),
+    ],
 )
 def test_an_answer_to_somebody_else_settles_nothing(other: Stanza) -> None:
-    pending = Pending()
+    pending = Pending(10)
     pending.expect(request("1"))
     assert not pending.settle(other)
     assert pending.settle(answer("1"))
 
 
 def test_an_answer_to_nobody_settles_nothing() -> None:
-    pending = Pending()
+    pending = Pending(10)
     pending.expect(request("1"))
     assert not pending.settle(Stanza("iq", sender=JULIET, type="result", id="1"))
 
 
 def test_the_same_id_from_two_askers_is_two_requests() -> None:
-    pending = Pending()
+    pending = Pending(10)
     assert pending.expect(request("1", "a@b/c")) is None
     assert pending.expect(request("1", "a@b/d")) is None
     assert pending.settle(answer("1", "a@b/c"))
@@ -51,7 +57,7 @@ def test_the_same_id_from_two_askers_is_two_requests() -> None:
 
 
 def test_a_request_that_is_asked_again_gives_up_the_older() -> None:
-    pending = Pending()
+    pending = Pending(10)
     pending.expect(request("1"))
     given_up = pending.expect(request("1"))
     assert given_up is not None
@@ -59,9 +65,8 @@ def test_a_request_that_is_asked_again_gives_up_the_older() -> None:
     assert len(pending.give_up()) == 1
 
 
-def test_the_oldest_is_given_up_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pending, "limit", 3)
-    pending = Pending()
+def test_the_oldest_is_given_up_when_there_are_too_many() -> None:
+    pending = Pending(limit=3)
     assert [pending.expect(request(one)) for one in "123"] == [None, None, None]
     pending.settle(answer("1"))
     assert pending.expect(request("4")) is None
@@ -72,7 +77,7 @@ def test_the_oldest_is_given_up_when_there_are_too_many(monkeypatch: pytest.Monk
 
 
 def test_what_is_given_up_can_be_refused_and_holds_no_payload() -> None:
-    pending = Pending()
+    pending = Pending(10)
     pending.expect(request("1"))
     (left,) = pending.give_up()
     assert (left.kind, left.type, left.id, left.to, left.sender) == ("iq", "get", "1", JULIET, request("1").sender)

@@ -75,49 +75,16 @@ def test_who_has_waited_for_too_long_expires_in_order() -> None:
     assert queue.expired(1000) == []
 
 
-def test_what_is_put_back_goes_first_and_in_its_order() -> None:
-    queue = make(1, 2, 3, 4)
-    taken = [queue.take(), queue.take()]
-    queue.put_back_first([stanza for stanza in taken if stanza], 5)
-    assert take_all(queue) == ["1", "2", "3", "4"]
-
-
-def test_what_is_put_back_always_fits_and_counts() -> None:
-    queue = make(3, stanzas=1)
-    queue.put_back_first([message(1), message(2)], 0)
-    assert (len(queue), queue.bytes) == (3, 3 * len(message(1).raw))
-    queue.take(), queue.take(), queue.take()
-    queue.put(message(4), 0)
-    queue.put_back_first([message(5)], 0)
-    with pytest.raises(StanzaError):
-        queue.put(message(6), 0)
-
-
-def test_what_is_put_back_expires_no_later_than_those_behind_it() -> None:
-    queue = make(2, seconds=60)
-    queue.put_back_first([message(1)], 50)
-    assert ids(queue.expired(61)) == ["1", "2"]
-
-
-def test_what_is_put_back_into_an_empty_queue_waits_from_then_on() -> None:
-    queue = make(seconds=60)
-    queue.put_back_first([message(1)], 50)
-    queue.put(message(2), 60)
-    assert queue.expired(110) == []
-    assert ids(queue.expired(111)) == ["1"]
-
-
 def test_all_can_be_taken_for_bouncing() -> None:
     queue = make(1, 2)
     assert ids(queue.clear()) == ["1", "2"]
     assert (len(queue), queue.bytes, queue.take()) == (0, 0, None)
 
 
-@given(st.lists(st.sampled_from(["put", "take", "back", "late"]), max_size=60))
+@given(st.lists(st.sampled_from(["put", "take", "late"]), max_size=60))
 def test_nothing_is_lost_or_doubled_and_the_order_stays(steps: list[str]) -> None:
     queue = make(stanzas=5, bytes=200, seconds=3)
     inside: list[str] = []  # what should wait, by id
-    out: list[Stanza] = []  # what was taken and may come back
     for now, step in enumerate(steps):
         match step:
             case "put":
@@ -128,11 +95,6 @@ def test_nothing_is_lost_or_doubled_and_the_order_stays(steps: list[str]) -> Non
                 inside += [new.id] if fits else []
             case "take" if (stanza := queue.take()) is not None:
                 assert stanza.id == inside.pop(0)
-                out.append(stanza)
-            case "back":
-                queue.put_back_first(out, now)
-                inside[:0] = ids(out)
-                out = []
             case "late":
                 late = ids(queue.expired(now))
                 assert late == inside[: len(late)]

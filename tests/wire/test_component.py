@@ -245,7 +245,7 @@ def test_the_same_id_may_be_used_towards_two_addresses(rig: Rig) -> None:
 
 def test_unanswered_requests_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest is given up, and answered."""
-    monkeypatch.setattr("vrxmpp.net.components._UNANSWERED", 2)
+    monkeypatch.setattr(rig.component._pending, "_limit", 2)
     rig.connect().join()
     romeo = rig.login("romeo")
     romeo.send(version("1") + version("2") + version("3"))

@@ -175,7 +175,6 @@ def test_an_endless_element_is_cut_off_before_it_ends(internet: Internet, one: S
     assert peer.fails() == "policy-violation"
 
 
-@pytest.mark.xfail(strict=True, reason="when input was held before the error, what TLS says at the end is not read")
 def test_a_stream_that_ends_in_the_middle_of_much_input_ends_at_once(internet: Internet, one: Site) -> None:
     peer = call(internet, one)
     peer.open_securely(internet.authority.issue(PEER))
@@ -240,7 +239,6 @@ def test_a_two_way_stream_is_used_for_what_is_proven(internet: Internet, managed
     assert peer.hears() == []
 
 
-@pytest.mark.xfail(strict=True, reason="offer() and began() raise StanzaError when there are too many ways")
 @pytest.mark.parametrize("managed", [False, True])
 def test_where_no_more_servers_are_talked_to_a_two_way_stream_still_comes_in(
     internet: Internet, romeo: Client, monkeypatch: pytest.MonkeyPatch, *, managed: bool

@@ -204,11 +204,7 @@ class Host:
         account.rank_sessions()
         if error is not None:
             session.outlet.close(error)
-        for module in self.modules:
-            try:
-                module.session_ended(session)
-            except Exception:
-                self.log.failure("{module} failed when a session ended", module=type(module).__name__)
+        self._tell("a session ended", lambda module: module.session_ended(session))
         if session.pending is not None:
             for request in session.pending.give_up():
                 self.router.refuse(request, StanzaError(Condition.SERVICE_UNAVAILABLE))
@@ -219,11 +215,18 @@ class Host:
 
     def lost(self, domain: str) -> None:
         """Tell every module that another domain cannot be reached any more."""
+        self._tell("another domain was lost", lambda module: module.domain_lost(domain))
+
+    def found(self, domain: str) -> None:
+        """Tell every module that another domain can be reached, perhaps again."""
+        self._tell("another domain was found", lambda module: module.domain_found(domain))
+
+    def _tell(self, event: str, hook: Callable[[Module], None]) -> None:
         for module in self.modules:
             try:
-                module.domain_lost(domain)
+                hook(module)
             except Exception:
-                self.log.failure("{module} failed when a domain was lost", module=type(module).__name__)
+                self.log.failure("{module} failed when {event}", module=type(module).__name__, event=event)
 
     def all_sessions(self) -> Iterator[Session]:
         """Every session of this domain."""

@@ -189,3 +189,6 @@ class Module:
 
     def domain_lost(self, domain: str) -> None:
         """Another domain, which is no host here, cannot be reached any more; its users are gone for ours."""
+
+    def domain_found(self, domain: str) -> None:
+        """Another domain, which is no host here, can be reached, perhaps again."""

@@ -59,6 +59,11 @@ class Router:
         for host in self.hosts.values():
             host.lost(domain)
 
+    def found(self, domain: str) -> None:
+        """A domain that is no host of ours can be reached, perhaps again."""
+        for host in self.hosts.values():
+            host.found(domain)
+
     # -- the two doors
 
     def from_client(self, stanza: Stanza, session: Session) -> Waiting | None:
@@ -135,7 +140,7 @@ class Router:
             except StanzaError:
                 self.log.debug("no way back to {domain}", domain=to.domain)
             return
-        if not to.resource and answer.kind == "presence":
+        if not to.resource and answer.kind != "message":
             if to.local in host.awake:
                 self.send(answer)  # RFC 6121 §3.1.2: a request that cannot be delivered was the account's
             return

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vrxmpp.core.account import Account
     from vrxmpp.core.host import Host
 
+_UNANSWERED = 1000  # IQ requests that wait for one client
+
 
 class Session:
     """One bound resource. The router delivers to it, and a module what it pushes to its own user."""
@@ -78,7 +80,7 @@ class Session:
     def ask(self, request: Stanza) -> Stanza | None:
         """Deliver an IQ request that the client will answer; return an older one that is now given up."""
         if self.pending is None:
-            self.pending = Pending()
+            self.pending = Pending(_UNANSWERED)
         given_up = self.pending.expect(request)
         self.outlet.send(request.raw)
         return given_up

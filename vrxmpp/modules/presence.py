@@ -183,7 +183,7 @@ class Presence(Module):
         for each in sessions:
             each.deliver(stanza)
         if sender.domain not in self.host.router.hosts:
-            self._welcome_back(sender.domain)
+            self.domain_found(sender.domain)
             _note(account, stanza, sessions)
         if stanza.type == "unavailable":
             for each in sessions if to.resource else account.sessions.values():
@@ -196,7 +196,7 @@ class Presence(Module):
         to, sender = stanza.to, stanza.sender
         assert to is not None
         assert sender is not None
-        self._welcome_back(sender.domain)
+        self.domain_found(sender.domain)
         session = account.sessions.get(to.resource)
         if not account.is_seen_by(sender):
             directed = session.directed if session is not None else None
@@ -233,7 +233,7 @@ class Presence(Module):
                     if not account.blocks(jid):
                         session.deliver(Stanza("presence", to=session.jid, sender=jid, type="unavailable"))
 
-    def _welcome_back(self, domain: str) -> None:
+    def domain_found(self, domain: str) -> None:
         """Ask for what was missed while a domain was lost: who is there says so to nobody a second time (§4.3.1)."""
         for local in self._missed.pop(domain, ()):
             account = self.host.awake.get(local)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from vrxmpp.core.pending import Pending
 from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.jid import InvalidJid, Jid
@@ -47,7 +48,7 @@ class Service(ABC):
         self.jid = Jid.parse(domain)
         self._router = router
         self._authorities = authorities
-        self._asked: dict[tuple[str, str, str], Stanza] = {}
+        self._pending = Pending(_UNANSWERED)
         router.services[self.jid.domain] = self
 
     @property
@@ -101,35 +102,24 @@ class Service(ABC):
 
     def went(self) -> None:
         """The service is gone: nobody waits for its answers any longer, and its users are offline."""
-        requests = list(self._asked.values())
-        self._asked.clear()
-        for request in requests:
+        for request in self._pending.give_up():
             self._router.refuse(request, StanzaError(Condition.REMOTE_SERVER_TIMEOUT, "the service has gone"))
         self._router.lost(self.jid.domain)
 
     def _expect(self, request: Stanza) -> None:
-        asker, asked = request.sender, request.to
-        assert asker is not None
-        assert asked is not None
-        key = (asker.text, asked.text, request.id)
-        given_up = self._asked.pop(key, None)
-        if given_up is None and len(self._asked) >= _UNANSWERED:
-            given_up = self._asked.pop(next(iter(self._asked)))
-        self._asked[key] = Stanza("iq", to=asked, sender=asker, type=request.type, id=request.id)
+        given_up = self._pending.expect(request)
         if given_up is not None:
             self._router.refuse(given_up, StanzaError(Condition.RECIPIENT_UNAVAILABLE))
 
     def fail(self, asker: str, asked: str, id: str) -> None:
         """A request, if there is such a one, cannot be answered by the service."""
-        request = self._asked.pop((asker, asked, id), None)
+        request = self._pending.take(asker, asked, id)
         if request is not None:
             self._router.refuse(request, StanzaError(Condition.INTERNAL_SERVER_ERROR))
 
     def settle(self, answer: Stanza) -> bool:
         """Return whether this answers a request that waits, which it then does no longer."""
-        assert answer.sender is not None
-        assert answer.to is not None
-        return self._asked.pop((answer.to.text, answer.sender.text, answer.id), None) is not None
+        return self._pending.settle(answer)
 
 
 class Component(Service):

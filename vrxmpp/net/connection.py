@@ -334,8 +334,7 @@ class Connection(protocol.Protocol, ABC):
     def _hang_up(self, last: bytes) -> None:
         """Say the last words; the connection ends when they are read, or at its deadline."""
         transport = cast(Any, self.transport)
-        if self._held:
-            transport.resumeProducing()  # TLS ends with a word from the other side
+        transport.resumeProducing()  # if it was held: TLS ends with a word from the other side
         if self._is_producer:
             transport.unregisterProducer()  # or the transport would wait for it to finish
         transport.write(b"".join((*(self._backlog or ()), last)))

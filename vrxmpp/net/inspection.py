@@ -202,11 +202,11 @@ def _way_state(way: Way, now: float) -> tuple[str, float | None]:
     """Return what a way does, and until when."""
     if way.stream is not None:
         return "using a stream", None
-    if way._dialling is not None:
+    if way.is_dialling:
         return "connecting", None
-    if way._retry is not None:
+    if way.dials_again_at:
         waiting = "waiting for them to come back" if way.awaits_resumption else "waiting to dial again"
-        return waiting, way._retry.getTime()
-    if now < way._refuses_until:
-        return "refusing after a failure", way._refuses_until
+        return waiting, way.dials_again_at
+    if now < way.refuses_until:
+        return "refusing after a failure", way.refuses_until
     return "idle", None

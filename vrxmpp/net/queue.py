@@ -37,17 +37,6 @@ class Queue:
         self._waiting.append((stanza, size, now))
         self._bytes += size
 
-    def put_back_first(self, stanzas: list[Stanza], now: float) -> None:
-        """Let stanzas that were taken wait again, in their order and ahead of all others, whatever the bounds.
-
-        They are older than those behind them, and so expire no later; if there are none, their time begins now.
-        """
-        since = self._waiting[0][2] if self._waiting else now
-        for stanza in reversed(stanzas):
-            size = len(stanza.raw)
-            self._waiting.appendleft((stanza, size, since))
-            self._bytes += size
-
     def take(self) -> Stanza | None:
         """Return the stanza that is next, if there is one; it waits no longer."""
         if not self._waiting:

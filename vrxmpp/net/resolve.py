@@ -17,6 +17,7 @@ import idna
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.names import dns, hosts
+from twisted.names.client import DNSClientFactory
 from twisted.names.client import Resolver as NameServers
 from twisted.names.error import DNSNameError, DNSQueryRefusedError, DNSServerError
 from twisted.names.resolve import ResolverChain
@@ -59,6 +60,9 @@ class Address:
     direct_tls: bool
     host: str  # for humans: the SRV target, or the domain
 
+
+# Twisted would log each query.
+dns.DNSDatagramProtocol.noisy = DNSClientFactory.noisy = False
 
 Sections = tuple[Sequence[dns.RRHeader], Sequence[dns.RRHeader], Sequence[dns.RRHeader]]
 

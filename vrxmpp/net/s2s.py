@@ -9,6 +9,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
 from vrxmpp import ns
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.jid import InvalidJid, Jid
@@ -66,6 +69,13 @@ class ServerStream(Connection):
         if not self.is_known:
             self.know()
         self.begin(self.receive)
+        self.log.info(
+            "a stream {direction} {remote} is open: {authentication}, {tls}",
+            direction="from" if self.is_incoming else "to",
+            remote=self.remote,
+            authentication=authentication,
+            tls=self.tls_version or "no TLS",
+        )
 
     def receive(self, stanza: Stanza) -> Waiting | None:
         """Take a stanza, if it is from whom and for whom it may be (RFC 6120 §4.9.3.6, §4.9.3.7, §4.9.3.9)."""
@@ -167,10 +177,10 @@ class ServerStream(Connection):
         tls = self.tls() if self.transport is not None else None
         return tls.get_protocol_version_name() if tls is not None else ""
 
-    def connectionLost(self, reason: object = None) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone; without an end of the stream, it was lost."""
         self._is_broken = self.stream.phase not in (Phase.CLOSING, Phase.CLOSED)
-        super().connectionLost(reason)  # type: ignore[arg-type]
+        super().connectionLost(reason)
 
     def retire(self) -> None:
         """End the stream in order: nothing is sent any more; what still comes, and its last words, are taken."""

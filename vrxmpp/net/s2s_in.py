@@ -228,7 +228,7 @@ class IncomingStream(ServerStream):
 
     async def _consider(self, request: dialback.Result) -> None:
         """§2.2: find out whether the peer is the domain it wants to send for."""
-        local, remote = request.receiving, request.originating
+        local, remote, stream_id = request.receiving, request.originating, self.id
         try:
             is_proven = (local, remote) in self.incoming or await self._is_true(request)
         except (Unreachable, StanzaError) as error:
@@ -238,11 +238,13 @@ class IncomingStream(ServerStream):
             answer = request.answer(Outcome.VALID if is_proven else Outcome.INVALID)
             if not is_proven:
                 self._servers.note_failure(local, remote, "dialback: the key is not theirs", incoming=True)
-        if self.is_over or self.is_retired:
-            return
+        if self.is_over or self.is_retired or self.id != stream_id:
+            return  # RFC 6120 §5.4.3.3: what was learned before TLS counts for nothing after it
         self.send(dialback.write(answer))
         if answer.outcome is Outcome.VALID and (local, remote) not in self.incoming:
             self._prove(local, remote, "dialback")
+        elif answer.outcome is Outcome.INVALID and not self.incoming:
+            self.retire()  # §2.1.1: nothing else keeps the stream
 
     async def _is_true(self, request: dialback.Result) -> bool:
         """Raises StanzaError or Unreachable where nothing can be said."""
@@ -260,13 +262,15 @@ class IncomingStream(ServerStream):
         if self.certificate is not None and self.certificate.proves(remote):
             self._servers.note_certified(remote)
             return True  # §2.4: without dialling
-        if rules.certificate_required or (rules.tls_required and self.certificate is None):
-            raise StanzaError(Condition.NOT_AUTHORIZED, "it is not enough without TLS and a valid certificate")
+        if rules.tls_required and self.certificate is None:
+            raise StanzaError(Condition.POLICY_VIOLATION, "it is not enough without TLS")
+        if rules.certificate_required:
+            raise StanzaError(Condition.NOT_AUTHORIZED, "it is not enough without a valid certificate")
         if self._pending >= self._servers.limits.dialbacks_per_stream:
             raise StanzaError(Condition.RESOURCE_CONSTRAINT)
         self._pending += 1
         try:
-            return await self._servers.verify(dialback.Verify(remote, local, self.id, request.key), self.address)
+            return await self._servers.verifier.ask(dialback.Verify(remote, local, self.id, request.key), self.address)
         finally:
             self._pending -= 1
 

@@ -11,7 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 
 from vrxmpp import dom, ns
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
@@ -351,6 +354,15 @@ class OutgoingStream(ServerStream):
         elif self._over_because is None:
             self._over_because = unavailable(f"{self.remote} does not keep to the protocol: {error.condition}")
         super().close(error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone; OpenSSL says why, if that was in a handshake."""
+        if self._over_because is None and isinstance(reason.value, SSL.Error):
+            why = (
+                ", ".join(str(each[-1]) for each in reason.value.args[0]) if reason.value.args else "it was broken off"
+            )
+            self._over_because = unavailable(f"TLS with {self.remote} failed: {why[:_TOLD]}")
+        super().connectionLost(reason)
 
     def ended(self) -> None:
         """Whoever waits for something waits in vain."""

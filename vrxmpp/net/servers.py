@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Coroutine, Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
@@ -15,8 +15,7 @@ from twisted.internet.protocol import Factory
 from vrxmpp.core.peers import Clock
 from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError
-from vrxmpp.negotiation.dialback import Keys, Verify
-from vrxmpp.negotiation.throttle import network
+from vrxmpp.negotiation.dialback import Keys
 from vrxmpp.net.connections import Connections, StreamPolicy
 from vrxmpp.net.dialer import Connect, Dialer
 from vrxmpp.net.identity import Trust
@@ -27,13 +26,13 @@ from vrxmpp.net.s2s import ServerStream
 from vrxmpp.net.s2s_in import IncomingStream
 from vrxmpp.net.s2s_out import Note, OutgoingStream
 from vrxmpp.net.tls import ServerCertificates
-from vrxmpp.net.unreachable import Fault, Unreachable, unavailable
+from vrxmpp.net.unreachable import Unreachable
+from vrxmpp.net.verifier import Verifier
 from vrxmpp.net.way import Way, give_back
 from vrxmpp.stanza import Stanza
 from vrxmpp.store.interfaces import Peers
 from vrxmpp.wire.management import Management
 
-T = TypeVar("T")
 _MOST_WAYS = 10_000
 _MOST_SESSIONS = 1000  # that a peer may come back to
 _FAILURES_KEPT = 100
@@ -99,6 +98,7 @@ class Foundations:
     certificates: ServerCertificates
     keys: Keys
     peers: Peers
+    certified: Mapping[str, datetime]  # which peers have shown a valid certificate, and when they last did
     connect: Connect
     now: Clock
 
@@ -125,15 +125,11 @@ class Servers(Connections):
         self.ways: dict[tuple[str, str], Way] = {}
         self.failures: deque[FailedAttempt] = deque(maxlen=_FAILURES_KEPT)
         self._dialer = Dialer(self, foundations.resolver, foundations.connect, limits.connect_seconds)
+        self.verifier = Verifier(self, self._dialer)
         self._peers = foundations.peers
-        self._certified: dict[str, datetime] = {}
+        self._certified = dict(foundations.certified)
         self._sessions: dict[str, _Session] = {}
-        self._verifying: Counter[str] = Counter()
         self.is_stopping = False
-
-    async def remember(self) -> None:
-        """Learn which peers have shown a valid certificate in former lives of this server."""
-        self._certified.update(await self._peers.certified())
 
     # -- core.peers.Remote
 
@@ -227,8 +223,9 @@ class Servers(Connections):
                 and stream.does_dialback
                 and stream.management is None
             ):
+                proof = Deferred.fromCoroutine(stream.prove(local))
                 try:
-                    await self._in_time(stream.prove(local))
+                    await proof.addTimeout(self.limits.connect_seconds, cast(Any, self.clock))
                 except (Unreachable, defer.TimeoutError):
                     continue
                 return stream
@@ -241,39 +238,6 @@ class Servers(Connections):
                 return stream
         return None
 
-    async def verify(self, request: Verify, address: str) -> bool:
-        """Ask the server of a domain whether a key is its own (XEP-0220 §2.3), for a peer at that network address.
-
-        Raises Unreachable or StanzaError.
-        """
-        whose = network(address)
-        if self._verifying[whose] >= self.limits.dialbacks_per_address:
-            raise StanzaError(Condition.RESOURCE_CONSTRAINT)
-        self._verifying[whose] += 1
-        try:
-            for stream in self.established():
-                if isinstance(stream, OutgoingStream) and stream.remote == request.originating:
-                    return await self._in_time(stream.verify(request))
-            local, remote = request.receiving, request.originating
-
-            async def ask(stream: OutgoingStream) -> bool:
-                await stream.begin_securely(lambda *_: None)
-                return await stream.verify(request)
-
-            stream, answer = await self._dialer.open(local, remote, lambda *_: None, ask)
-            stream.retire()
-            return answer
-        except defer.TimeoutError:
-            raise unavailable(f"{request.originating} did not answer in time", Fault.NO_ANSWER) from None
-        finally:
-            self._verifying[whose] -= 1
-            if not self._verifying[whose]:
-                del self._verifying[whose]
-
-    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        """Raises TimeoutError."""
-        return await Deferred.fromCoroutine(work).addTimeout(self.limits.connect_seconds, cast(Any, self.clock))
-
     def note_failure(self, local: str, remote: str, reason: str, *, incoming: bool) -> None:
         """Keep for the administrator that a stream did not come about, and why."""
         self.failures.append(FailedAttempt(self.now(), local, remote, incoming, reason))
@@ -284,8 +248,8 @@ class Servers(Connections):
 
     def offer(self, stream: ServerStream, local: str, remote: str) -> None:
         """A peer lets us use its stream for this way (XEP-0288)."""
-        way = self.ways.get((local, remote)) or self._new_way(local, remote)
-        if way.is_free:
+        way = self._way(local, remote)
+        if way is not None and way.is_free:
             way.take(stream)
 
     def released(self, stream: ServerStream) -> None:
@@ -312,12 +276,18 @@ class Servers(Connections):
 
     def _look_after(self, local: str, remote: str) -> None:
         """A peer that came to us is gone without a word: see whether it is still there."""
-        way = self.ways.get((local, remote))
-        if way is None or way.is_free:
-            try:
-                (way or self._new_way(local, remote)).lose(broken=True, managed=None, awaits=False)
-            except StanzaError:
-                self.lost(remote, self.clock.seconds())
+        way = self._way(local, remote)
+        if way is None:
+            self.lost(remote, self.clock.seconds())
+        elif way.is_free:
+            way.lose(broken=True, managed=None, awaits=False)
+
+    def _way(self, local: str, remote: str) -> Way | None:
+        """Return the way there; None if there must not be one."""
+        try:
+            return self.ways.get((local, remote)) or self._new_way(local, remote)
+        except StanzaError:
+            return None
 
     # -- XEP-0198
 
@@ -331,8 +301,8 @@ class Servers(Connections):
         resumed = managed.id in self._sessions
         if managed.id and (resumed or len(self._sessions) < _MOST_SESSIONS):
             self._sessions[managed.id] = _Session(managed, stream, local, remote)
-        if stream.is_bidirectional:
-            way = self.ways.get((local, remote)) or self._new_way(local, remote)
+        way = self._way(local, remote) if stream.is_bidirectional else None
+        if way is not None:
             way.met(stream, managed)
 
     def find_session(self, id: str, stream: ServerStream) -> Management | None:

@@ -43,7 +43,7 @@ class Way:
         self._backoff = Backoff()
         self._dialling: Deferred[None] | None = None
         self._retry: Any = None  # the call that will dial again
-        self._refuses_until = 0.0
+        self.refuses_until = 0.0  # after a lasting failure
         self._lost_at = 0.0  # since when the peer is missed; 0.0: it is not
         self._unresumed: Management | None = None  # the session of a broken stream
         self.awaits_resumption = False  # the peer is the one who has to come back
@@ -55,7 +55,7 @@ class Way:
             stream.send_stanza(stanza)
             return
         now = self._servers.clock.seconds()
-        if self.failure is not None and now < self._refuses_until:
+        if self.failure is not None and now < self.refuses_until:
             raise self.failure.stanza_error
         self.queue.put(stanza, now)
         if stream is None:
@@ -69,24 +69,38 @@ class Way:
             stream.send_stanza(stanza)
 
     @property
+    def is_dialling(self) -> bool:
+        """Whether a stream is being opened."""
+        return self._dialling is not None
+
+    @property
+    def dials_again_at(self) -> float:
+        """When the next attempt is made; 0.0 if there is none to come."""
+        return float(self._retry.getTime()) if self._retry is not None else 0.0
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing would be forgotten with this way."""
         busy = self.stream or self.queue or self._dialling or self._retry or self._unresumed
-        return not busy and self._servers.clock.seconds() >= self._refuses_until
+        return not busy and self._servers.clock.seconds() >= self.refuses_until
 
     # -- streams
 
-    def take(self, stream: ServerStream) -> None:
-        """Use a stream from now on, on which the pair is proven."""
+    def take(self, stream: ServerStream, *, resumed: bool = False) -> None:
+        """Use a stream from now on, on which the pair is proven; ``resumed``: with the session of the one before."""
         self._stop_retrying()
         self._backoff.succeeded()
         self.failure = None
-        self._lost_at = self._refuses_until = 0.0
+        missed, self._lost_at = self._lost_at > 0.0 and not resumed, 0.0
+        self.refuses_until = 0.0
         self.awaits_resumption = False
         self._forget_session()
         self.stream = stream
         stream.ways.append(self)
         self.flush()
+        if missed:
+            self._servers.router.lost(self.remote)  # nobody knows what has happened there meanwhile
+        self._servers.router.found(self.remote)
 
     def lose(self, *, broken: bool, managed: Management | None, awaits: bool) -> None:
         """The stream is gone; with ``managed``, a session is left that might be resumed."""
@@ -104,7 +118,7 @@ class Way:
         """The peer has begun a session on a stream of its own, or has come back to one."""
         if self._unresumed is managed:
             self._unresumed = None  # it was sent what it had missed
-            self.take(stream)
+            self.take(stream, resumed=True)
         elif self.is_free or self.awaits_resumption:
             self.take(stream)
 
@@ -120,9 +134,7 @@ class Way:
             dialling = Deferred.fromCoroutine(self._try())
             if not dialling.called:
                 self._dialling = dialling
-            dialling.addErrback(
-                lambda failure: self.log.failure("dialling {domain} failed", failure, domain=self.remote)
-            )
+            dialling.addErrback(self._fail)
 
     def _fail(self, failure: Failure) -> None:
         """It is our mistake."""
@@ -138,14 +150,15 @@ class Way:
         self._dial()
 
     async def _try(self) -> None:
+        former = self._unresumed
         try:
-            stream, self._unresumed = await self._servers.dial(self.local, self.remote, self._unresumed)
+            stream, self._unresumed = await self._servers.dial(self.local, self.remote, former)
         except Unreachable as failure:
             self._dialling = None
             self._failed(failure)
         else:
             self._dialling = None
-            self.take(stream)
+            self.take(stream, resumed=former is not None and self._unresumed is None)
 
     def _failed(self, failure: Unreachable) -> None:
         other = self._servers.find_bidirectional(self.local, self.remote)
@@ -154,9 +167,10 @@ class Way:
             return
         now = self._servers.clock.seconds()
         self.failure = failure
-        missed = self._lost_at and now - self._lost_at <= self._servers.limits.queue_seconds
+        self._lost_at = self._lost_at or now
+        missed = now - self._lost_at <= self._servers.limits.queue_seconds
         if failure.lasting:
-            self._refuses_until = now + _REFUSED_SECONDS
+            self.refuses_until = now + _REFUSED_SECONDS
             self.give_up(failure.stanza_error)
         elif self.queue or missed:
             self._retry = self._servers.clock.callLater(self._backoff.failed(), self._dial_again)
@@ -183,8 +197,7 @@ class Way:
         lost_at, self._lost_at = self._lost_at, 0.0
         for stanza in self.queue.clear():
             self._servers.router.refuse(stanza, error)
-        if lost_at:
-            self._servers.lost(self.remote, lost_at)
+        self._servers.lost(self.remote, lost_at)
 
     def _forget_session(self) -> None:
         managed, self._unresumed = self._unresumed, None

@@ -122,7 +122,8 @@ def read(nonza: Nonza) -> Command:
             case "enable":
                 command = Enable(_boolean(given), _seconds(given))
             case "enabled":
-                command = Enabled(_id(given, "id") if _boolean(given) else "", _seconds(given))
+                # Prosody may repeat our resume='true' although it gives no id by which that could be done.
+                command = Enabled(_id(given, "id") if _boolean(given) and "id" in given else "", _seconds(given))
             case "resume":
                 command = Resume(_id(given, "previd"), _number(given["h"]))
             case "resumed":
