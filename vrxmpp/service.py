@@ -20,13 +20,12 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from vrxmpp import __version__
-from vrxmpp.admin import CONTROL_SOCKET, Administration, SessionInfo, Status
+from vrxmpp.admin import CONTROL_SOCKET, Administration
 from vrxmpp.assembly import Foundations, assemble, install_components, utc_now
 from vrxmpp.config import DEFAULT_PATHS, Config, ConfigError, load
 from vrxmpp.config import Host as HostConfig
 from vrxmpp.core.router import Router
-from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
+from vrxmpp.errors import Condition, StanzaError
 from vrxmpp.federation import (
     certified_peers,
     connect_by,
@@ -36,14 +35,13 @@ from vrxmpp.federation import (
     server_rules,
     system_lookups,
 )
-from vrxmpp.jid import Jid
+from vrxmpp.live import RunningServer
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.clients import ClientFactory, Clients
 from vrxmpp.net.components import ComponentFactory, Components
 from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.hosted import ServiceError
-from vrxmpp.net.inspection import Inspection
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
 from vrxmpp.net.servers import ServerFactory, Servers
 from vrxmpp.net.tls import (
@@ -143,7 +141,9 @@ class Server(Service):
             self._reactor,
         )
         accounts = {domain: open_stores(self._database, domain).accounts for domain in domains}
-        self._administration = Administration(accounts, self)
+        kinds = [self._clients, self._components, *([self._servers] if self._servers is not None else [])]
+        live = RunningServer(self._router, kinds, self._servers, self._listeners, self._started)
+        self._administration = Administration(accounts, live)
 
     def _federate(self, files: list[CertificateFiles]) -> Servers:
         return federate(
@@ -296,64 +296,6 @@ class Server(Service):
         """Tell every client that the server goes down, and finish what is written."""
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
-
-    # -- what an administrator sees (admin.Live)
-
-    def status(self) -> Status:
-        """How the server is."""
-        return Status(
-            version=__version__,
-            process=os.getpid(),
-            started=self._started,
-            listeners=list(self._listeners),
-            connections=len(self._clients.connections) + (len(self._servers.connections) if self._servers else 0),
-            sessions={name: sum(1 for _ in host.all_sessions()) for name, host in self._router.hosts.items()},
-        )
-
-    def sessions(self) -> list[SessionInfo]:
-        """Every client that is logged in."""
-        return [
-            SessionInfo(
-                jid=session.jid.text,
-                address=session.address,
-                security=session.security,
-                since=session.started,
-                priority=session.priority if session.presence is not None else None,
-            )
-            for host in self._router.hosts.values()
-            for session in host.all_sessions()
-        ]
-
-    def federation(self) -> Inspection | None:
-        """Return what looks at the streams of other servers, if they are talked to."""
-        return Inspection(self._servers) if self._servers is not None else None
-
-    def kick(self, jid: Jid) -> int:
-        """End the sessions of an address."""
-        host = self._router.hosts[jid.domain]
-        sessions = [
-            s for s in host.all_sessions() if s.account.jid == jid.bare and jid.resource in {"", s.jid.resource}
-        ]
-        for session in sessions:
-            host.end(session, StreamError(StreamCondition.POLICY_VIOLATION, "ended by an administrator"))
-        return len(sessions)
-
-    async def end_subscriptions(self, jid: Jid) -> None:
-        """Tell the contacts of an account that it goes for good."""
-        host = self._router.hosts[jid.domain]
-        account = await host.wake(jid.local)
-        if account is not None:
-            host.end_subscriptions(account)
-
-    def account_removed(self, jid: Jid) -> None:
-        """Forget an account, and end its sessions."""
-        self._router.hosts[jid.domain].forget(jid.local, StreamCondition.NOT_AUTHORIZED)
-
-    account_disabled = account_removed
-
-    def password_changed(self, jid: Jid) -> None:
-        """Whoever is logged in by the old password has to prove the new one."""
-        self.account_removed(jid)
 
 
 def _relax_collector() -> None:

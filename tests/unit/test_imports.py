@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "store": {"store.interfaces"},
     "net": {"core", "negotiation", "wire", "admin", "store.interfaces"},
 }
-FRONT_DOOR = {"__init__", "__main__", "assembly", "cli", "config", "federation", "service", "standards", "tap"}
+FRONT_DOOR = {"__init__", "__main__", "assembly", "cli", "config", "federation", "live", "service", "standards", "tap"}
 NO_REACTOR = ("twisted.internet.defer", "twisted.internet.interfaces")
 
 
