@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.house import House
+from tests.internet import Internet
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,11 @@ def build(certificates: Path) -> Iterator[Callable[..., House]]:
 def house(build: Callable[..., House]) -> House:
     """One where TLS is optional."""
     return build()
+
+
+@pytest.fixture
+def internet(tmp_path: Path) -> Iterator[Internet]:
+    """Return a network with an authority, to which the test adds servers."""
+    internet = Internet(tmp_path)
+    yield internet
+    internet.close()

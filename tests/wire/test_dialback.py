@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.internet import Internet, Site
@@ -15,13 +12,6 @@ from vrxmpp.net.tls import CertificateFiles
 
 ONE, TWO = "one.example", "two.example"
 DB = ns.DIALBACK
-
-
-@pytest.fixture
-def internet(tmp_path: Path) -> Iterator[Internet]:
-    internet = Internet(tmp_path)
-    yield internet
-    internet.close()
 
 
 @pytest.fixture

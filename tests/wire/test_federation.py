@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +14,6 @@ from vrxmpp.net.s2s_out import OutgoingStream
 from vrxmpp.wire import management
 
 HOUR = 3600
-
-
-@pytest.fixture
-def internet(tmp_path: Path) -> Iterator[Internet]:
-    internet = Internet(tmp_path)
-    yield internet
-    internet.close()
 
 
 def here(site: Site, name: str, domain: str = "") -> Client:

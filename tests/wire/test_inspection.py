@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,13 +18,6 @@ from vrxmpp.net.inspection import FederationStatus, Inspection, StreamInfo, Tria
 from vrxmpp.net.tls import CertificateFiles
 
 ONE, TWO = "one.example", "two.example"
-
-
-@pytest.fixture
-def internet(tmp_path: Path) -> Iterator[Internet]:
-    internet = Internet(tmp_path)
-    yield internet
-    internet.close()
 
 
 @pytest.fixture

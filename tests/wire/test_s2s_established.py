@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.internet import Internet, Site
@@ -17,13 +14,6 @@ ONE, TWO = "one.example", "two.example"
 JULIET = f"juliet@{PEER}"
 SM = ns.STREAM_MANAGEMENT
 BIDI = f"<bidi xmlns='{ns.BIDI_FEATURE}'/>"
-
-
-@pytest.fixture
-def internet(tmp_path: Path) -> Iterator[Internet]:
-    internet = Internet(tmp_path)
-    yield internet
-    internet.close()
 
 
 @pytest.fixture

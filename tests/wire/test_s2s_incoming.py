@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -15,13 +14,6 @@ from vrxmpp import ns
 from vrxmpp.net.tls import CertificateFiles
 
 ONE = "one.example"
-
-
-@pytest.fixture
-def internet(tmp_path: Path) -> Iterator[Internet]:
-    internet = Internet(tmp_path)
-    yield internet
-    internet.close()
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.internet import Internet, Site
@@ -14,13 +11,6 @@ from vrxmpp import ns
 
 ONE = "one.example"
 SM = ns.STREAM_MANAGEMENT
-
-
-@pytest.fixture
-def internet(tmp_path: Path) -> Iterator[Internet]:
-    internet = Internet(tmp_path)
-    yield internet
-    internet.close()
 
 
 @pytest.fixture

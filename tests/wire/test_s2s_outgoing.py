@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,13 +17,6 @@ ONE = "one.example"
 JULIET = f"juliet@{PEER}"
 SM = ns.STREAM_MANAGEMENT
 FROM_ROMEO = f"romeo@{ONE}/here"
-
-
-@pytest.fixture
-def internet(tmp_path: Path) -> Iterator[Internet]:
-    internet = Internet(tmp_path)
-    yield internet
-    internet.close()
 
 
 @pytest.fixture
