@@ -15,8 +15,10 @@ from tests.house import House
 from tests.network import MemoryPipe, Wire
 from tests.streams import DOMAIN, END, Client, show
 from vrxmpp import assembly, ns
+from vrxmpp.jid import Jid
 from vrxmpp.net.components import Authority, Component, ComponentFactory, Components
 from vrxmpp.net.limits import Addresses
+from vrxmpp.stanza import Stanza
 
 GATEWAY = f"irc.{DOMAIN}"
 SECRET = "a plague o' both your houses"
@@ -361,21 +363,76 @@ def test_who_was_refused_takes_nobody_along(rig: Rig) -> None:
     assert len(first.hears()) == 1
 
 
-def test_a_component_that_does_not_read_is_cut_off(rig: Rig) -> None:
-    rig.components.policy = replace(
-        rig.components.policy, output=replace(rig.components.policy.output, pause_bytes=20_000, cut_bytes=50_000)
-    )
-    peer, romeo = rig.connect().join(), rig.login("romeo")
+def flood(rig: Rig, peer: Peer, romeo: Client, sent: int) -> int:
+    """Let a component that does not read be written to, more than is kept for it; return how much comes back."""
+    output = replace(rig.components.policy.output, pause_bytes=50_000, cut_bytes=100_000)
+    rig.components.policy = replace(rig.components.policy, output=output)
     peer.wire.client_reads = False
-    romeo.send(version("1"))
-    for _ in range(30):
+    for _ in range(sent):
         romeo.send(f"<message to='{GATEWAY}'><body>{'x' * 9000}</body></message>")
-    romeo.hears()
-    rig.house.wait(1)
+    errors = romeo.hears()
+    assert all("<error type='wait'><resource-constraint" in error for error in errors)
+    return len(errors)
+
+
+def test_who_sends_more_than_a_component_reads_does_not_kill_it(rig: Rig) -> None:
+    peer, romeo = rig.connect().join(), rig.login("romeo")
+    refused = flood(rig, peer, romeo, 40)
+    assert 0 < refused < 40
+    peer.wire.client_reads = True
+    assert len(peer.hears()) == 40 - refused
+    romeo.send(f"<message to='{GATEWAY}'><body>and now?</body></message>")
+    assert len(peer.hears()) == 1
+
+
+def test_a_component_that_does_not_read_at_all_is_cut_off(rig: Rig) -> None:
+    peer, romeo = rig.connect().join(), rig.login("romeo")
+    romeo.send(version("1"))
+    assert flood(rig, peer, romeo, 40)
+    rig.house.wait(rig.components.policy.output.stalled_seconds + 2)
     assert not rig.component.is_up
     assert not rig.components.connections
     romeo.send(version("2"))
-    assert "<remote-server-timeout" in romeo.hears()[-1]
+    assert ["<remote-server-timeout" in answer for answer in romeo.hears()] == [True, True]
+
+
+def test_when_a_component_comes_back_much_may_wait_for_it(rig: Rig) -> None:
+    """Thousands of users show themselves to it, and ask for its users."""
+    peer = rig.connect().join()
+    peer.wire.client_reads = False
+    presence = Stanza("presence", to=Jid.parse(GATEWAY), sender=Jid.parse(f"romeo@{DOMAIN}/here"), inner=b"x" * 400)
+    for _ in range(8000):
+        rig.component.send(presence)
+    assert rig.component.is_up
+
+
+def test_a_component_that_was_cut_off_is_left_before_the_next_one_comes(rig: Rig) -> None:
+    """It may be back sooner than the end of its connection is told."""
+    peer, romeo, next_one = rig.connect().join(), rig.login("romeo"), rig.connect()
+    stream_id = next_one.open_stream()
+    romeo.send(version("1"))
+    rig.house.loop.callLater(0, peer.wire.protocol.abort)
+    next_one.pipe.delivers = False
+    next_one.prove(stream_id)
+    rig.house.loop.settle()
+    assert rig.component.is_up
+    [error] = romeo.hears()
+    assert "<remote-server-timeout" in error
+
+
+def test_its_users_are_asked_for_again_when_a_component_is_back(rig: Rig) -> None:
+    """RFC 6121 §4.3.1, for those who have seen them go."""
+    buddy = f"buddy@{GATEWAY}"
+    peer, romeo = rig.connect().join(), rig.login("romeo")
+    romeo.send(f"<presence type='subscribe' to='{buddy}'/>")
+    for type in ("type='subscribed'", ""):
+        peer.send(f"<presence {type} from='{buddy}' to='romeo@{DOMAIN}'/>")
+    romeo.hears()
+    peer.pipe.close()
+    assert romeo.hears() == [f"<presence from='{buddy}' to='romeo@{DOMAIN}/here' type='unavailable'/>"]
+    again = rig.connect()
+    again.prove(again.open_stream())
+    assert again.hears() == ["<handshake/>", f"<presence from='romeo@{DOMAIN}' to='{buddy}' type='probe'/>"]
 
 
 def test_a_stanza_that_is_too_big_ends_the_stream(rig: Rig) -> None:

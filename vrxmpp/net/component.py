@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vrxmpp import ns
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
-from vrxmpp.net.connection import Connection
+from vrxmpp.net.connection import Connection, Hold
 from vrxmpp.stanza import Stanza
 from vrxmpp.waiting import Waiting
 from vrxmpp.wire import writer
@@ -76,6 +76,11 @@ class ComponentConnection(Connection):
             raise StreamError(StreamCondition.INVALID_FROM)
         if stanza.type not in {"error", "result"}:
             self.send(stanza.refusal(StanzaError(Condition.JID_MALFORMED, event.reason)).raw)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the component to read it that it cannot be given more."""
+        return Hold.OUTPUT in self._held
 
     def secured(self) -> None:
         """There is no TLS in XEP-0114."""

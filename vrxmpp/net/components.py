@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from twisted.internet.protocol import Factory
@@ -24,6 +25,8 @@ from vrxmpp.waiting import Waiting
 _REQUESTS = ("get", "set")
 _ANSWERS = ("result", "error")
 _UNANSWERED = 10_000  # requests that one service may have in hand
+# Bytes that may wait for a component before more is refused: when it comes back, thousands have something for it.
+_BACKLOG_BYTES = 4_194_304
 
 
 class Authority(Protocol):
@@ -96,9 +99,10 @@ class Service(ABC):
         return self._router.route(stanza)
 
     def came(self) -> None:
-        """The service is there from now on."""
+        """The service is there from now on, perhaps again."""
         for authority in self._authorities():
             authority.welcome(self.jid)
+        self._router.found(self.jid.domain)
 
     def went(self) -> None:
         """The service is gone: nobody waits for its answers any longer, and its users are offline."""
@@ -148,8 +152,10 @@ class Component(Service):
         """Its connection is ended with all the others."""
 
     def deliver(self, stanza: Stanza) -> None:
-        """Write the stanza onto the component's stream."""
+        """Write the stanza onto the component's stream; who sends faster than it reads is told, and does not kill it."""
         assert self._connection is not None
+        if self._connection.is_behind:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "the service is busy")
         self._connection.send(stanza.raw)
 
     def is_proven(self, stream_id: str, proof: bytes) -> bool:
@@ -162,6 +168,8 @@ class Component(Service):
         if self.is_up:
             self.log.warn("a second {domain} has come from {address}", domain=self.jid, address=connection.address)
             raise StreamError(StreamCondition.CONFLICT, "the component is connected already")
+        if self._connection is not None:
+            self.leave(self._connection)  # it has been cut off, and nobody has been told so far
         self._connection = connection
         self.log.info("{domain} has connected", domain=self.jid)
 
@@ -177,7 +185,8 @@ class Components(Connections):
     """All services, and what the connections of those have in common that connect."""
 
     def __init__(self, policy: StreamPolicy, addresses: Addresses, clock: Timer) -> None:
-        super().__init__(policy, addresses, clock)
+        output = replace(policy.output, pause_bytes=_BACKLOG_BYTES, cut_bytes=2 * _BACKLOG_BYTES)
+        super().__init__(replace(policy, output=output), addresses, clock)
         self._services: dict[str, Service] = {}
 
     def add(self, service: Service) -> None:
