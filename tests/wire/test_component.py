@@ -412,6 +412,7 @@ def test_a_component_that_was_cut_off_is_left_before_the_next_one_comes(rig: Rig
     stream_id = next_one.open_stream()
     romeo.send(version("1"))
     rig.house.loop.callLater(0, peer.wire.protocol.abort)
+    assert isinstance(next_one.pipe, MemoryPipe)
     next_one.pipe.delivers = False
     next_one.prove(stream_id)
     rig.house.loop.settle()

@@ -152,7 +152,7 @@ class Component(Service):
         """Its connection is ended with all the others."""
 
     def deliver(self, stanza: Stanza) -> None:
-        """Write the stanza onto the component's stream; who sends faster than it reads is told, and does not kill it."""
+        """Write the stanza onto the component's stream; who sends faster than it reads does not kill it."""
         assert self._connection is not None
         if self._connection.is_behind:
             raise StanzaError(Condition.RESOURCE_CONSTRAINT, "the service is busy")
