@@ -263,6 +263,87 @@ def test_an_answer_that_cannot_be_written_is_answered_for() -> None:
     assert "<internal-server-error" in error
 
 
+def test_an_answer_that_is_too_long_is_answered_for() -> None:
+    later: Deferred[str] = Deferred()
+
+    def answer(handler: Any, element: dom.Element) -> None:
+        element.handled = True  # type: ignore[attr-defined]
+        result = dom.element(ns.CLIENT, "iq", dom.element("urn:x", "x", "x" * LIMITS.stanza_bytes), type="result")
+        result.attributes.update(id=element["id"], to=element["from"])
+        later.addCallback(lambda _: handler.send(result))
+
+    place = Place(Handler(answer))
+    place.asks(request(PING))
+    later.callback("")
+    later.addErrback(lambda failure: failure.trap(ValueError))
+    [error] = place.alice.hears()
+    assert "<internal-server-error" in error
+
+
+def test_what_cannot_be_looked_at_harms_nobody(failures: list[str]) -> None:
+    """Deep within each other, elements are found by recursion."""
+
+    class Seeker(dom.XMPPHandler):  # type: ignore[misc]
+        def connectionInitialized(self) -> None:
+            self.xmlstream.addObserver("//needle", print)
+
+    place = Place(Seeker())
+    deep = b"<a>" * 5000 + b"</a>" * 5000
+    place.world.router.send(Stanza("message", to=Jid.parse(ROOMS), sender=place.alice.session.jid, inner=deep))
+    assert len(place.asks(request(f"<query xmlns='{ns.DISCO_INFO}'/>"))) == 1
+    assert len(failures) == 1
+
+
+def test_a_handler_that_cannot_begin_leaves_a_service_that_answers(failures: list[str]) -> None:
+    class Broken(dom.XMPPHandler):  # type: ignore[misc]
+        def connectionInitialized(self) -> None:
+            raise RuntimeError("a bug")
+
+    place = Place(Broken())
+    [answer] = place.asks(request(f"<query xmlns='{ns.DISCO_INFO}'/>"))
+    assert "type='result'" in answer
+    assert failures == ["a bug"]
+
+
+# -- the end
+
+
+@pytest.mark.filterwarnings("ignore:twisted.python.compat.itervalues:DeprecationWarning")
+def test_when_a_service_stops_all_requests_are_answered_and_its_users_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(handler: Any, element: dom.Element) -> None:
+        element.handled = True  # type: ignore[attr-defined]
+
+    place = Place(Handler(wait))
+    lost: list[str] = []
+    monkeypatch.setattr(place.world.router, "lost", lost.append)
+    place.asks(request(PING, "1"))
+    place.alice.says(request(PING, "2"))  # which has not come to the handler
+    place.service.stop()
+    place.settle()
+    assert ["<remote-server-timeout" in answer for answer in place.alice.hears()] == [True, True]
+    assert lost == [ROOMS]
+
+
+@pytest.mark.filterwarnings("ignore:twisted.python.compat.itervalues:DeprecationWarning")
+@pytest.mark.parametrize("through", [lambda bot: bot, lambda bot: bot.stream], ids=["handler", "stream"])
+def test_who_is_stopped_is_heard_no_more(through: Any, failures: list[str]) -> None:
+    class Chatty(Bot):
+        def connectionInitialized(self) -> None:
+            self.stream = self.xmlstream
+
+        def connectionLost(self, reason: object) -> None:
+            through(self).send("<message to='alice@example.net/here'/>")
+
+    bot = Chatty()
+    place = Place(bot)
+    place.service.stop()
+    for _ in range(3):
+        through(bot).send("<message to='alice@example.net/here'/>")
+    assert place.alice.hears() == []
+    assert failures == []
+    assert bot.parent._packetQueue == []
+
+
 # -- what it may say
 
 
@@ -350,6 +431,7 @@ def test_what_waits_for_a_handler_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("no_such_package.x:Handler", {}),
         ("wokkel.ping:NoSuchHandler", {}),
+        ("collections:OrderedDict", {}),
         ("wokkel.ping:PingHandler", {"unknown": 1}),
     ],
 )

@@ -42,9 +42,12 @@ def make_handler(class_name: str, options: Mapping[str, Any]) -> Any:
     """Return a handler of the class ``package.module:Class``, called with the options. Raises ServiceError."""
     module, _, name = class_name.partition(":")
     try:
-        return getattr(import_module(module), name)(**options)
+        handler = getattr(import_module(module), name)(**options)
     except Exception as error:
         raise ServiceError(f"{class_name} cannot be used: {type(error).__name__}: {error}") from error
+    if not hasattr(handler, "setHandlerParent"):
+        raise ServiceError(f"{class_name} cannot be used: it is no XMPPHandler")
+    return handler
 
 
 class HostedService(Service):
@@ -72,7 +75,7 @@ class HostedService(Service):
         self._has_failed = False  # while a stanza was dispatched
         self._stream = _Stream(domain, self._take, self._note_failure, clock)
         manager = _Manager(self._stream, clock)
-        for each in (handler, _Disco()):
+        for each in (_Disco(), handler):  # the one that fails comes last
             each.setHandlerParent(manager)
 
     @property
@@ -91,6 +94,7 @@ class HostedService(Service):
         """Let the handler know that its stream is over."""
         self._is_up = False
         self._incoming.clear()
+        self.went()
         self._stream.show(Failure(ConnectionDone()), dom.STREAM_END_EVENT)
 
     # -- to the handler
@@ -141,42 +145,40 @@ class HostedService(Service):
     # -- from the handler
 
     def _take(self, said: dom.Element | str | bytes) -> None:
-        """Send what the handler says; ValueError if nobody may say that."""
-        framer = Framer(self._limits)
-        framer.feed(_HEADER)
-        stanza = self._stanza(framer.feed(said if isinstance(said, bytes) else self._write(said)))
-        if stanza.sender is None:
-            stanza = stanza.with_sender(self.jid)
-        elif stanza.sender.domain != self.jid.domain:
-            raise ValueError(f"{self.jid} does not speak for {stanza.sender.domain}")
-        if stanza.to is None:
-            raise ValueError("a stanza needs a 'to'")
+        """Send what the handler says, unless the service is down; ValueError if nobody may say that."""
+        if not self._is_up:
+            return
+        try:
+            stanza = self._read(said)
+        except ValueError:
+            if isinstance(said, dom.Element):  # who waits for it is told
+                asker, asked, id = (said.attributes.get(name, "") for name in ("to", "from", "id"))
+                self.fail(asker, asked or self.jid.text, id)
+            raise
         if len(self._outgoing) >= _QUEUE:
             raise ValueError("too many stanzas wait to be sent")
         if stanza.kind == "iq" and stanza.type not in _ANSWERS:
+            assert stanza.to is not None
             if len(self._requests) >= _QUEUE:
                 self._requests.pop(next(iter(self._requests)))
             self._requests[stanza.to.text, stanza.id] = None
         self._outgoing.append(stanza)
         self._send_on()
 
-    def _write(self, said: dom.Element | str) -> bytes:
+    def _read(self, said: dom.Element | str | bytes) -> Stanza:
+        """Read what is said as if it had come by a stream."""
         if isinstance(said, str):
-            return said.encode()
-        try:
-            return dom.serialise(said)
-        except ValueError:  # with control characters, say; who waits for it is told
-            asker, asked, id = (said.attributes.get(name, "") for name in ("to", "from", "id"))
-            self.fail(asker, asked or self.jid.text, id)
-            raise
-
-    def _stanza(self, events: list[Event]) -> Stanza:
-        match events:
-            case [Stanza() as stanza]:
-                return stanza
-            case [Malformed() as malformed]:
-                raise ValueError(malformed.reason)
-        raise ValueError("not exactly one stanza")
+            said = said.encode()
+        framer = Framer(self._limits)
+        framer.feed(_HEADER)
+        stanza = _only(framer.feed(said if isinstance(said, bytes) else dom.serialise(said)))
+        if stanza.to is None:
+            raise ValueError("a stanza needs a 'to'")
+        if stanza.sender is None:
+            return stanza.with_sender(self.jid)
+        if stanza.sender.domain != self.jid.domain:
+            raise ValueError(f"{self.jid} does not speak for {stanza.sender.domain}")
+        return stanza
 
     def _send_on(self) -> None:
         """Bring what was sent on its way, one after the other."""
@@ -191,6 +193,15 @@ class HostedService(Service):
         if isinstance(outcome, Failure):
             self.log.failure("a stanza of {domain} failed", outcome, domain=self.jid)
         self._send_on()
+
+
+def _only(events: list[Event]) -> Stanza:
+    match events:
+        case [Stanza() as stanza]:
+            return stanza
+        case [Malformed() as malformed]:
+            raise ValueError(malformed.reason)
+    raise ValueError("not exactly one stanza")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +237,11 @@ class _Stream(dom.EventDispatcher):
 
     def show(self, subject: object, event: str | None = None) -> None:
         """Call who observes the event or, without one, elements like this."""
-        self.dispatch(subject, event)  # type: ignore[no-untyped-call]
+        try:
+            self.dispatch(subject, event)  # type: ignore[no-untyped-call]
+        except Exception:  # to look for something anywhere inside may go too deep
+            self._dispatchDepth = 0
+            self._failed(Failure())
 
     def addObserver(self, event: Any, observerfn: Any, *args: Any, **options: Any) -> None:
         """Call a function for each element that matches."""
@@ -252,6 +267,10 @@ class _Stream(dom.EventDispatcher):
 
 class _Manager(dom.StreamManager):  # type: ignore[misc]
     """The parent of the handlers."""
+
+    def send(self, obj: Any) -> None:
+        """Send at once or, while there is no stream, not at all: nothing is kept."""
+        self.factory.send(obj)
 
     def request(self, request: Any) -> Any:
         """Send a request; what is returned fires with the answer, or fails, in bounded time."""
