@@ -23,6 +23,9 @@ from vrxmpp.net.unreachable import Fault, Unreachable, not_connected, unavailabl
 if TYPE_CHECKING:
     from vrxmpp.net.servers import Servers
 
+_AT_ONCE = 300  # streams that are being opened, each by several connections at a time
+_ADDRESSES = 20  # that are tried for one
+
 T = TypeVar("T")
 Connect = Callable[[Address, Factory], Deferred[Any]]
 """Connects to an address and lets the factory make the connection's protocol."""
@@ -39,19 +42,34 @@ class Dialer:
         self._resolver = resolver
         self._connect = connect
         self._seconds = seconds
+        self._under_way: set[Deferred[Any]] = set()
+
+    def stop(self) -> None:
+        """Give up what is under way; the server is going down."""
+        for attempt in tuple(self._under_way):
+            attempt.cancel()
 
     async def open(self, local: str, remote: str, note: Note, establish: Establish[T]) -> tuple[OutgoingStream, T]:
         """Open a stream, within the time there is. Raises Unreachable."""
         if self._servers.is_stopping:
-            raise unavailable("this server is going down", Fault.OURSELVES)
+            raise _going_down()
+        if len(self._under_way) >= _AT_ONCE:
+            raise unavailable("too many other servers are being connected to", Fault.OURSELVES)
         attempt = Deferred.fromCoroutine(self._try_addresses(local, remote, note, establish))
         attempt.addTimeout(self._seconds, cast(Any, self._servers.clock))
+        self._under_way.add(attempt)
         try:
             return await attempt
         except defer.TimeoutError:
             raise unavailable(f"{remote} did not answer in time", Fault.NO_ANSWER) from None
+        except defer.CancelledError:
+            if self._servers.is_stopping:
+                raise _going_down() from None
+            raise
         except Forbidden as error:
             raise Unreachable(Condition.NOT_ALLOWED, str(error), lasting=True, fault=Fault.OUR_RULES) from None
+        finally:
+            self._under_way.discard(attempt)
 
     async def _try_addresses(
         self, local: str, remote: str, note: Note, establish: Establish[T]
@@ -95,7 +113,7 @@ class Dialer:
             raise unavailable(str(error), Fault.NAME_SERVERS) from None
         kinds = {True: "direct TLS", False: "STARTTLS"}
         note("DNS", ", ".join(f"{each.ip} port {each.port} ({kinds[each.direct_tls]})" for each in addresses))
-        return list(addresses)
+        return list(addresses[:_ADDRESSES])
 
     def _begin(self, address: Address, local: str, remote: str) -> Deferred[OutgoingStream]:
         stream = OutgoingStream(self._servers, address, local, remote)
@@ -104,6 +122,11 @@ class Dialer:
             creator = cast(Any, self._servers.certificates.outgoing(local, remote))
             factory = TLSMemoryBIOFactory(creator, True, factory, cast(Any, self._servers.clock))
         return self._connect(address, factory).addCallback(lambda _: stream)
+
+
+def _going_down() -> Unreachable:
+    text = "this server is going down"
+    return Unreachable(Condition.REMOTE_SERVER_TIMEOUT, text, lasting=True, fault=Fault.OURSELVES)
 
 
 class _OneConnection(Factory):

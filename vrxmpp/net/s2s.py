@@ -54,6 +54,7 @@ class ServerStream(Connection):
         self.is_retired = False  # no stanza is to be sent any more
         self._is_broken = False
         self._is_detached = False
+        self._has_left = False  # our end of the stream is sent
         self._uncounted = False  # whether a stanza of theirs is being dealt with
         self._used = False  # since the last sweep
         self._used_at = servers.clock.seconds()
@@ -64,6 +65,8 @@ class ServerStream(Connection):
 
     def open_to_stanzas(self, authentication: str) -> None:
         """The first pair is proven: stanzas come and go from now on."""
+        if not self._servers.allows(self, self.local, self.remote):
+            raise StreamError(StreamCondition.POLICY_VIOLATION)  # the rules have changed meanwhile
         self.authentication = authentication
         self.stream.move(Sign.BOUND)
         if not self.is_known:
@@ -192,6 +195,12 @@ class ServerStream(Connection):
             self.is_retired = True
             self._servers.released(self)
             self.finish()
+            self._has_left = True
+
+    def send(self, raw: bytes) -> None:
+        """Write; behind our end of the stream there is nothing (RFC 6120 §4.4)."""
+        if not self._has_left:
+            super().send(raw)
 
     def break_off(self) -> None:
         """The peer has come back by another connection: this one is dead."""

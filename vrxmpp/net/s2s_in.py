@@ -36,6 +36,7 @@ _MANAGE = frozenset((ns.qname(ns.STREAM_MANAGEMENT, "enable"), ns.qname(ns.STREA
 _DIALBACK = ns.qname(ns.DIALBACK, "")
 _FAILURES = 3
 _MOST_PAIRS = 100  # of domains on one stream
+_MOST_REFUSED = 100  # each key costs somebody a question, and a line in the log
 _SETTLING_SECONDS = 2.0
 
 
@@ -49,6 +50,7 @@ class IncomingStream(ServerStream):
         self.is_settled = False
         self._is_authenticated = False
         self._failures = 0
+        self._refused = 0  # dialback keys
         self._pending = 0
 
     # -- headers and features
@@ -97,6 +99,11 @@ class IncomingStream(ServerStream):
         """RFC 6120 §4.9.1.2."""
         if not self._header_sent:
             self._send_header(next(iter(self._servers.router.hosts)), "")
+
+    def _forget_header(self) -> None:
+        """Another stream follows: whatever is still asked about this one counts for nothing (RFC 6120 §5.4.3.3)."""
+        self.id = ""
+        self._header_sent = False
 
     @property
     def _must_secure(self) -> bool:
@@ -150,7 +157,7 @@ class IncomingStream(ServerStream):
 
     def _start_tls(self) -> None:
         self.renew(Sign.STARTTLS, f"<proceed xmlns='{ns.TLS}'/>".encode())
-        self._header_sent = False
+        self._forget_header()
         self.allow(self._servers.policy.timeouts.handshake)
         cast(Any, self.transport).startTLS(self._servers.certificates.for_domain(self.local))
 
@@ -179,7 +186,7 @@ class IncomingStream(ServerStream):
         if not self.remote or self.certificate is None or not self.certificate.proves(self.remote):
             raise SaslFailure(SaslCondition.NOT_AUTHORIZED)
         self.renew(Sign.AUTHENTICATED, f"<success xmlns='{ns.SASL}'/>".encode())
-        self._header_sent = False
+        self._forget_header()
         self._is_authenticated = True
         self.know()
 
@@ -210,6 +217,8 @@ class IncomingStream(ServerStream):
 
     def _take_dialback(self, event: Nonza) -> None:
         match dialback.read(event):
+            case dialback.Result() if self._refused >= _MOST_REFUSED:
+                raise StreamError(StreamCondition.POLICY_VIOLATION, "too many keys that proved nothing")
             case dialback.Result() as request:
                 Deferred.fromCoroutine(self._consider(request)).addErrback(self._fail)
             case dialback.Verify() as request:
@@ -239,7 +248,8 @@ class IncomingStream(ServerStream):
             if not is_proven:
                 self._servers.note_failure(local, remote, "dialback: the key is not theirs", incoming=True)
         if self.is_over or self.is_retired or self.id != stream_id:
-            return  # RFC 6120 §5.4.3.3: what was learned before TLS counts for nothing after it
+            return
+        self._refused += answer.outcome is not Outcome.VALID
         self.send(dialback.write(answer))
         if answer.outcome is Outcome.VALID and (local, remote) not in self.incoming:
             self._prove(local, remote, "dialback")
@@ -281,7 +291,8 @@ class IncomingStream(ServerStream):
         self.is_settled = True
         try:
             command = management.read(event)
-            if not self.incoming or self.management is not None:
+            others = any((way.local, way.remote) != (self.local, self.remote) for way in self.ways)
+            if not self.incoming or self.management is not None or others:
                 raise StanzaError(Condition.UNEXPECTED_REQUEST)
             if isinstance(command, Resume):
                 self._resume(command)

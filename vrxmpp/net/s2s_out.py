@@ -98,6 +98,7 @@ class OutgoingStream(ServerStream):
         super().__init__(servers, address.ip, phase=phase)
         self.local, self.remote = local, remote
         self.id = ""  # given by the peer
+        self.is_settled = False
         self.does_dialback = False
         self._inbox: deque[Nonza | Header] = deque()
         self._waiting: Deferred[Nonza | Header] | None = None
@@ -151,7 +152,9 @@ class OutgoingStream(ServerStream):
         note("acknowledgements", "")
         self.most_bytes = features.most_bytes
         self.open_to_stanzas(authentication)
-        return await self._manage(features, resumed)
+        left = await self._manage(features, resumed)
+        self.is_settled = True
+        return left
 
     def open_to_stanzas(self, authentication: str) -> None:
         """Stanzas may go, and come if both ways were agreed on (XEP-0288 §3)."""
@@ -386,7 +389,7 @@ def _read_stream_error(error: Nonza) -> tuple[StreamCondition, str]:
         children = []
     for child in children:
         if child.uri == ns.STREAM_ERRORS and child.name == "text":
-            text = dom.text(child)[:_TOLD]
+            text = "".join(each if each.isprintable() else " " for each in dom.text(child)[:_TOLD])
         elif child.uri == ns.STREAM_ERRORS and child.name in _STREAM_CONDITIONS:
             condition = StreamCondition(child.name)
     return condition, text

@@ -35,6 +35,8 @@ from vrxmpp.wire.management import Management
 
 _MOST_WAYS = 10_000
 _MOST_SESSIONS = 1000  # that a peer may come back to
+_MOST_CERTIFIED = 100_000  # as many as are stored: one certificate can be for any number of names
+_LOOKED_AFTER = 8  # peers of one broken stream: each may lead to somebody else's machine
 _FAILURES_KEPT = 100
 _NOTED_AGAIN = timedelta(days=1)
 
@@ -84,6 +86,7 @@ class _Session:
     stream: ServerStream | None
     local: str
     remote: str
+    is_bidirectional: bool
     until: float = 0.0
 
 
@@ -170,6 +173,17 @@ class Servers(Connections):
         held_to_it = rules.authentication is Authentication.CERTIFICATE_IF_VALID and remote in self._certified
         return Demands(rules.tls_required, held_to_it or rules.authentication is Authentication.CERTIFICATE)
 
+    def allows(self, stream: ServerStream, local: str, remote: str) -> bool:
+        """Whether the two may talk by this stream: what is enough for one domain of ours need not be for another."""
+        try:
+            demands = self.rules(local, remote)
+        except Forbidden:
+            return False
+        shown = stream.certificate
+        if demands.certificate_required:
+            return shown is not None and shown.proves(remote)
+        return shown is not None or not demands.tls_required
+
     def tls_required(self, local: str, remote: str) -> bool:
         """Whether nothing is said without TLS; to one who does not say who it is, too."""
         try:
@@ -181,6 +195,8 @@ class Servers(Connections):
         """A peer has shown a valid certificate: it is held to that from now on."""
         now = self.now()
         before = self._certified.get(remote)
+        if before is None and len(self._certified) >= _MOST_CERTIFIED:
+            return
         if before is None or now - before > _NOTED_AGAIN:
             self._certified[remote] = now
             noting = Deferred.fromCoroutine(self._peers.note(remote, now))
@@ -222,6 +238,8 @@ class Servers(Connections):
                 and stream.remote == remote
                 and stream.does_dialback
                 and stream.management is None
+                and stream.is_settled
+                and self.allows(stream, local, remote)
             ):
                 proof = Deferred.fromCoroutine(stream.prove(local))
                 try:
@@ -232,10 +250,13 @@ class Servers(Connections):
         return None
 
     def find_bidirectional(self, local: str, remote: str) -> ServerStream | None:
-        """Return a stream of the peer on which we may send, too (XEP-0288)."""
+        """Return a stream of the peer on which we may send, too (XEP-0288); a session is for the pair that began it."""
+        pair = local, remote
         for stream in self.established():
-            if stream.is_bidirectional and (local, remote) in stream.incoming and stream.is_settled:
-                return stream
+            if stream.is_bidirectional and pair in stream.incoming and stream.is_settled:
+                is_its_own = stream.management is None or pair == (stream.local, stream.remote)
+                if is_its_own and self.allows(stream, local, remote):
+                    return stream
         return None
 
     def note_failure(self, local: str, remote: str, reason: str, *, incoming: bool) -> None:
@@ -271,7 +292,8 @@ class Servers(Connections):
         for way in ways:
             way.lose(broken=broken, managed=managed, awaits=stream.is_incoming)
         if broken and not ways and not self.is_stopping:
-            for local, remote in stream.incoming:
+            # Those first to whom we have had something to say.
+            for local, remote in sorted(stream.incoming, key=lambda pair: pair not in self.ways)[:_LOOKED_AFTER]:
                 self._look_after(local, remote)
 
     def _look_after(self, local: str, remote: str) -> None:
@@ -300,7 +322,7 @@ class Servers(Connections):
         local, remote = stream.local, stream.remote
         resumed = managed.id in self._sessions
         if managed.id and (resumed or len(self._sessions) < _MOST_SESSIONS):
-            self._sessions[managed.id] = _Session(managed, stream, local, remote)
+            self._sessions[managed.id] = _Session(managed, stream, local, remote, stream.is_bidirectional)
         way = self._way(local, remote) if stream.is_bidirectional else None
         if way is not None:
             way.met(stream, managed)
@@ -310,6 +332,8 @@ class Servers(Connections):
         session = self._sessions.get(id)
         if session is None or (session.local, session.remote) != (stream.local, stream.remote):
             return None
+        if session.is_bidirectional and not stream.is_bidirectional:
+            return None  # what it was not sent could not be sent here
         if session.stream is not None:
             session.stream.break_off()
         return session.managed
@@ -331,17 +355,16 @@ class Servers(Connections):
     def give_up(self) -> None:
         """The server goes down: tell the senders of all that still waits, while they are there."""
         self.is_stopping = True
-        for way in self.ways.values():
+        self._dialer.stop()
+        for way in list(self.ways.values()):
             way.give_up(StanzaError(Condition.REMOTE_SERVER_TIMEOUT, "this server is going down"))
 
     def fit(self, policy: Policy) -> None:
         """Take other rules; streams that they do not allow are ended."""
         self.rules_of = policy
         for stream in list(self.established()):
-            try:
-                for local, remote in stream.incoming | {(stream.local, stream.remote)}:
-                    policy.rules(local, remote)
-            except Forbidden:
+            pairs = stream.incoming | {(way.local, way.remote) for way in stream.ways} | {(stream.local, stream.remote)}
+            if not all(self.allows(stream, *pair) for pair in pairs):
                 stream.retire()
         for pair in [pair for pair, way in self.ways.items() if way.stream is None]:
             try:

@@ -18,6 +18,7 @@ from vrxmpp.net.unreachable import Fault, unavailable
 if TYPE_CHECKING:
     from vrxmpp.net.servers import Servers
 
+_AT_ONCE = 100  # requests from all addresses: strangers must not take all the connections that can be made at once
 _SHARE = 0.8  # of the time a peer has to prove itself: so that it still hears the answer
 
 
@@ -32,7 +33,7 @@ class Verifier:
     async def ask(self, request: Verify, address: str) -> bool:
         """Return what the server says, for a peer at that address. Raises Unreachable or StanzaError."""
         whose = network(address)
-        if self._asking[whose] >= self._servers.limits.dialbacks_per_address:
+        if self._asking[whose] >= self._servers.limits.dialbacks_per_address or self._asking.total() >= _AT_ONCE:
             raise StanzaError(Condition.RESOURCE_CONSTRAINT)
         self._asking[whose] += 1
         answer = Deferred.fromCoroutine(self._ask(request))
@@ -48,7 +49,11 @@ class Verifier:
 
     async def _ask(self, request: Verify) -> bool:
         for stream in self._servers.established():
-            if isinstance(stream, OutgoingStream) and stream.remote == request.originating:
+            if (
+                isinstance(stream, OutgoingStream)
+                and stream.remote == request.originating
+                and self._servers.allows(stream, request.receiving, request.originating)
+            ):
                 return await stream.verify(request)
         stream, answer = await self._dialer.open(
             request.receiving, request.originating, lambda *_: None, lambda stream: _begin_and_ask(stream, request)
