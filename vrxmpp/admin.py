@@ -114,10 +114,7 @@ class Live(Protocol):
 
     def status(self) -> Status: ...
     def sessions(self) -> list[SessionInfo]: ...
-    def federation(self) -> Federation | None:
-        """Return nothing where other servers are not talked to."""
-        ...
-
+    def federation(self) -> Federation: ...
     def kick(self, jid: Jid) -> int:
         """End the session of a full JID, or all sessions of a bare one; return how many."""
         ...
@@ -135,7 +132,7 @@ class Administration:
     """The requests of an administrator. ``accounts`` by domain; ``live`` is None where no server runs.
 
     Each method raises AdminError: "invalid-jid", "unknown-domain", "not-found", "exists", "not-running", and those for
-    other servers also "not-federated" and "served-here".
+    other servers also "served-here".
     """
 
     def __init__(self, accounts: Mapping[str, Accounts], live: Live | None) -> None:
@@ -228,26 +225,20 @@ class Administration:
 
     async def s2s_status(self, domain: str) -> object:
         """Return what there is between this server and a domain elsewhere, or all others for ""."""
-        return self._federation().status(_domain(domain) if domain else "")
+        return self._running().federation().status(_domain(domain) if domain else "")
 
     async def s2s_test(self, domain: str, local: str | None) -> object:
         """Try to reach a domain elsewhere from one here, by default the first."""
-        federation = self._federation()
+        federation = self._running().federation()
         return await federation.test(next(iter(self._accounts)) if local is None else _domain(local), _domain(domain))
 
     async def s2s_close(self, domain: str) -> int:
         """End all streams to and from a domain elsewhere; return how many."""
         remote = _domain(domain)
-        closed = self._federation().close(remote)
+        closed = self._running().federation().close(remote)
         if not closed:
             raise AdminError("not-found", f"there is no stream to or from {remote}")
         return closed
-
-    def _federation(self) -> Federation:
-        federation = self._running().federation()
-        if federation is None:
-            raise AdminError("not-federated", "this server does not talk to others: enabled = false in [s2s]")
-        return federation
 
     def _find(self, jid: str) -> tuple[Jid, Accounts]:
         address = _parse(jid)

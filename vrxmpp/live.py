@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 from vrxmpp import __version__
@@ -22,13 +22,15 @@ class RunningServer:
     def __init__(
         self,
         router: Router,
-        kinds: Sequence[Connections],
-        servers: Servers | None,
+        clients: Connections,
+        components: Connections,
+        servers: Servers,
+        *,
         listeners: Mapping[str, str],
         started: datetime,
     ) -> None:
         self._router = router
-        self._kinds = kinds
+        self._kinds = (clients, components, servers)
         self._servers = servers
         self._listeners = listeners
         self._started = started
@@ -58,9 +60,9 @@ class RunningServer:
             for session in host.all_sessions()
         ]
 
-    def federation(self) -> Inspection | None:
-        """Return what looks at the streams of other servers, if they are talked to."""
-        return Inspection(self._servers) if self._servers is not None else None
+    def federation(self) -> Inspection:
+        """Return what looks at the streams of other servers."""
+        return Inspection(self._servers)
 
     def kick(self, jid: Jid) -> int:
         """End the sessions of an address."""

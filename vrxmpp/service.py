@@ -25,7 +25,6 @@ from vrxmpp.assembly import Foundations, assemble, install_components, utc_now
 from vrxmpp.config import DEFAULT_PATHS, Config, ConfigError, load
 from vrxmpp.config import Host as HostConfig
 from vrxmpp.core.router import Router
-from vrxmpp.errors import Condition, StanzaError
 from vrxmpp.federation import (
     certified_peers,
     connect_by,
@@ -43,7 +42,7 @@ from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.hosted import ServiceError
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
-from vrxmpp.net.servers import ServerFactory, Servers
+from vrxmpp.net.servers import ServerFactory, ServerLimits, Servers
 from vrxmpp.net.tls import (
     CertificateError,
     CertificateFiles,
@@ -53,7 +52,6 @@ from vrxmpp.net.tls import (
     days_left,
     make_self_signed,
 )
-from vrxmpp.stanza import Stanza
 from vrxmpp.store import open_peers, open_stores
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import StorageError
@@ -61,17 +59,10 @@ from vrxmpp.wire.framer import FramerLimits
 
 _ALPN = b"xmpp-client"  # XEP-0368
 _log = Logger("vrxmpp")
+_ADDRESS_LIMITS = {"connections_per_address", "unauthenticated_per_address", "new_per_second"}
 _DAY = 86_400.0
 _FEW_DAYS = 30
 EXIT_START = 5
-
-
-class NotFederated:
-    """There is no way to other servers."""
-
-    def send(self, stanza: Stanza) -> None:
-        """RFC 6120 §10.4.3: the other server cannot be reached."""
-        raise StanzaError(Condition.REMOTE_SERVER_NOT_FOUND)
 
 
 def give_up(message: str, code: int = EXIT_START) -> NoReturn:
@@ -108,8 +99,7 @@ class Server(Service):
         self._listen()
         self._clients.start()
         self._components.start()
-        if self._servers is not None:
-            self._servers.start()
+        self._servers.start()
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         self._reactor.callWhenRunning(self._stop_when_asked)
         self._greet()
@@ -119,7 +109,7 @@ class Server(Service):
     def _build(self) -> None:
         config = self._config
         self._database = Database.open(config.database_url, self._reactor)
-        self._router = Router(NotFederated())
+        self._router = Router()
         self._foundations = Foundations(
             database=self._database,
             router=self._router,
@@ -130,7 +120,7 @@ class Server(Service):
         )
         domains = {host.domain: assemble(config, host, self._foundations) for host in config.hosts}
         files = self._certificate_files(config.hosts)
-        self._servers = self._federate(files) if is_federated(config) else None
+        self._servers = self._federate(files)
         self._components = Components(server_policy(config), _addresses(config), self._reactor)
         install_components(config, self._router, self._components)
         self._clients = Clients(
@@ -141,8 +131,14 @@ class Server(Service):
             self._reactor,
         )
         accounts = {domain: open_stores(self._database, domain).accounts for domain in domains}
-        kinds = [self._clients, self._components, *([self._servers] if self._servers is not None else [])]
-        live = RunningServer(self._router, kinds, self._servers, self._listeners, self._started)
+        live = RunningServer(
+            self._router,
+            self._clients,
+            self._components,
+            self._servers,
+            listeners=self._listeners,
+            started=self._started,
+        )
         self._administration = Administration(accounts, live)
 
     def _federate(self, files: list[CertificateFiles]) -> Servers:
@@ -190,8 +186,8 @@ class Server(Service):
             self._open(listener, ClientFactory(self._clients, direct_tls=False), "clients, STARTTLS")
         for listener in c2s.direct_tls:
             self._open(listener, direct_tls, "clients, direct TLS")
-        if self._servers is not None:
-            self._listen_to_servers(self._servers)
+        if is_federated(self._config):
+            self._listen_to_servers()
         if any(component.handler is None for component in self._config.components):
             for listener in self._config.component_connections.listen:
                 self._open(listener, ComponentFactory(self._components), "components")
@@ -199,8 +195,8 @@ class Server(Service):
         control = control_endpoint(self._reactor, self._config.state)
         self._open_port(control, ControlFactory(self._administration))
 
-    def _listen_to_servers(self, servers: Servers) -> None:
-        s2s = self._config.s2s
+    def _listen_to_servers(self) -> None:
+        s2s, servers = self._config.s2s, self._servers
         direct_tls = DirectTls(servers.certificates, ServerFactory(servers, direct_tls=True), self._reactor)
         for listener in s2s.starttls:
             self._open(listener, ServerFactory(servers, direct_tls=False), "servers, STARTTLS")
@@ -245,14 +241,13 @@ class Server(Service):
             config = load(self._path, files=True)
             files = self._certificate_files(self._served(config))
             self._clients.certificates.load(files)
-            if self._servers is not None:
-                self._servers.certificates.load(files)
+            self._servers.certificates.load(files)
         except (ConfigError, CertificateError, OSError) as error:
             _log.error("nothing is changed: {reason}", reason=str(error))
             return
         self._clients.policy = _policy(config)
-        if self._servers is not None:
-            self._servers.fit(server_rules(config))
+        self._servers.policy = self._components.policy = server_policy(config)
+        self._servers.fit(server_rules(config))
         # The listeners stay as they are, and so does what they ask of a log-in, and the components.
         fitting = config.model_copy(update={"c2s": self._config.c2s, "components": self._config.components})
         for host in self._served(config):
@@ -284,12 +279,10 @@ class Server(Service):
             self._certificate_watch.stop()
         for port in self._ports:
             await port.stopListening()
-        if self._servers is not None:
-            self._servers.give_up()  # while there is somebody to be told
+        self._servers.give_up()  # while there is somebody to be told
         await self._clients.stop()
         await self._components.stop()
-        if self._servers is not None:
-            await self._servers.stop()
+        await self._servers.stop()
         await self._database.close()
 
     def stopService(self) -> Deferred[None]:
@@ -322,8 +315,9 @@ def _lasting(config: Config) -> dict[str, object]:
         "state": config.state,
         "the domains": {host.domain for host in config.hosts},
         "[c2s]": config.c2s,
-        "[s2s]": config.s2s.model_copy(update={"peers": {}, "allow": (), "deny": (), "authentication": "", "tls": ""}),
-        "[limits.s2s]": config.limits.s2s,
+        "[s2s]": config.s2s.model_dump(exclude={"enabled", "peers", "allow", "deny", "authentication", "tls"}),
+        "whether other servers are listened to": is_federated(config),
+        "[limits.s2s]": config.limits.s2s.model_dump(include=set(ServerLimits.__slots__) | _ADDRESS_LIMITS),
         "[[component]]": config.components,
         "[components]": config.component_connections,
         "[database]": config.database,

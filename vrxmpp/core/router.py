@@ -45,10 +45,13 @@ class Router:
 
     log = Logger()
 
-    def __init__(self, remote: Remote) -> None:
+    remote: Remote  # set before anything is routed
+
+    def __init__(self, remote: Remote | None = None) -> None:
         self.hosts: dict[str, Host] = {}
         self.services: dict[str, Remote] = {}  # domains on this machine that are nobody's host (XEP-0114)
-        self.remote = remote
+        if remote is not None:
+            self.remote = remote
 
     def is_ours(self, domain: str) -> bool:
         """Whether a domain is served here: by a host or by a service."""
