@@ -9,9 +9,10 @@ import pytest
 from tests.contacts import come, give, item, make
 from tests.world import Client, World, parse, run
 from vrxmpp import ns
-from vrxmpp.errors import Condition, StanzaError
+from vrxmpp.errors import Condition, StanzaError, StreamCondition
 from vrxmpp.jid import Jid
 from vrxmpp.modules.blocking import Blocking
+from vrxmpp.modules.ping import Ping
 from vrxmpp.modules.presence import Presence
 from vrxmpp.modules.privilege import Grant, PrivilegedEntities
 from vrxmpp.modules.roster import Roster
@@ -221,7 +222,7 @@ def test_others_have_no_privilege(world: World, sender: str) -> None:
 @pytest.mark.parametrize(
     ("to", "inner", "condition"),
     [
-        ("nobody@example.net", "<item jid='a@b'/>", "item-not-found"),
+        ("nobody@example.net", "<item jid='a@b'/>", "forbidden"),
         ("alice@example.net", "", "bad-request"),
         ("alice@example.net", "<item jid='@'/>", "jid-malformed"),
         ("alice@example.net", "<item jid='alice@example.net' subscription='both'/>", "not-allowed"),
@@ -290,7 +291,7 @@ def test_messages_need_the_permission(world: World) -> None:
 )
 def test_one_message_is_forwarded(world: World, inner: str) -> None:
     [error] = Service(world, EVERYTHING).says(privileged(inner))
-    assert "<bad-request" in error
+    assert "<forbidden" in error
 
 
 def test_the_domain_of_another_host_is_not_asked_in_vain(world: World) -> None:
@@ -309,6 +310,47 @@ def test_a_user_who_has_blocked_somebody_does_not_write_to_them(world: World) ->
     [error] = service.says(privileged(said()))
     assert "<not-acceptable" in error
     assert bob.hears() == []
+
+
+# -- who is managed
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [roster("get"), roster("set", f"<item jid='{BUDDY}'/>"), privileged(said()), on_behalf(inner_iq())],
+    ids=["roster get", "roster set", "message", "iq"],
+)
+def test_nothing_is_done_for_who_has_blocked_the_service(world: World, asked: str) -> None:
+    service, alice, bob, upload = Service(world, EVERYTHING), come(world, "alice"), come(world, "bob"), Upload(world)
+    alice.says(f"<iq type='set' id='b'><block xmlns='{ns.BLOCKING}'><item jid='{GATEWAY}'/></block></iq>")
+    for each in (service, alice):
+        each.hears()
+    [error] = service.says(asked)
+    assert "<forbidden" in error
+    assert alice.hears() == bob.hears() == []
+    assert upload.received == []
+    assert item(world, "alice", BUDDY) is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        roster("get", to="ghost@example.net"),
+        privileged(said("ghost@example.net")),
+        on_behalf(inner_iq(sender=""), to="ghost@example.net"),
+    ],
+    ids=["roster", "message", "iq"],
+)
+def test_nothing_is_done_for_guests(world: World, asked: str) -> None:
+    """XEP-0175 §4: they have nothing that is kept, and stay in the house; nor are they shown."""
+    service, bob, upload, ghost = Service(world, EVERYTHING), come(world, "bob"), Upload(world), Client()
+    ghost.session = run(world.host.bind("ghost", "here", ghost, guest=True))
+    service.hears()
+    ghost.says("<presence/>")
+    [error] = service.says(asked)
+    assert "<forbidden" in error
+    assert bob.hears() == []
+    assert upload.received == []
 
 
 # -- requests
@@ -330,6 +372,51 @@ def test_a_request_is_sent_for_a_user_and_its_answer_handed_on(world: World) -> 
     ]
     world.router.send(request.reply())
     assert service.hears() == []  # once
+
+
+def test_an_answer_that_comes_late_is_handed_on(world: World) -> None:
+    """The account need not be in memory any more."""
+    service, upload = Service(world, EVERYTHING), Upload(world)
+    service.says(on_behalf(inner_iq()))
+    world.host.forget("alice", StreamCondition.RESET)
+    world.router.send(upload.received[0].reply())
+    assert len(service.hears()) == 1
+
+
+def test_this_server_and_its_users_are_asked_as_well(world: World) -> None:
+    world.mount(Ping())
+    service, bob = Service(world, Grant(iq={ns.PING: "get"})), come(world, "bob")
+    ping = inner_iq(ns.PING, to="example.net").replace("<x", "<ping")
+    [answer] = service.says(on_behalf(ping))
+    assert "id='outer' type='result'" in answer
+    assert "from='example.net' id='inner' type='result'" in answer
+    assert service.says(on_behalf(ping.replace("to='example.net'", "to='bob@example.net/here'"))) == []
+    [asked] = bob.hears()
+    assert "from='alice@example.net' id='inner' type='get'" in asked
+    bob.says("<iq type='result' id='inner' to='alice@example.net'/>")
+    [answer] = service.hears()
+    assert "from='bob@example.net/here' id='inner' type='result'" in answer
+
+
+def test_who_is_blocked_is_not_asked(world: World) -> None:
+    """§9, XEP-0191 §3.3: the user could not do it either; and the id is free again."""
+    service, upload, alice = Service(world, EVERYTHING), Upload(world), world.login("alice")
+    block = f"<iq type='set' id='b'><%s xmlns='{ns.BLOCKING}'><item jid='upload.example.net'/></%s></iq>"
+    alice.says(block % ("block", "block"))
+    [error] = service.says(on_behalf(inner_iq()))
+    assert "<not-acceptable" in error
+    assert upload.received == []
+    alice.says(block % ("unblock", "unblock"))
+    assert service.says(on_behalf(inner_iq())) == []
+    assert len(upload.received) == 1
+
+
+def test_of_a_request_only_what_an_answer_needs_is_kept(world: World) -> None:
+    """There may be a thousand of half a megabyte."""
+    service, _ = Service(world, EVERYTHING), Upload(world)
+    service.says(on_behalf(inner_iq().replace("<x xmlns='urn:a'/>", f"<x xmlns='urn:a'>{'x' * 9000}</x>")))
+    [kept] = service.module._asked.values()
+    assert len(kept.raw) < 1000
 
 
 def test_an_error_is_handed_on_as_one(world: World) -> None:
@@ -373,11 +460,13 @@ def test_a_request_that_is_not_granted_is_refused(world: World, request_: str) -
 @pytest.mark.parametrize(
     ("request_", "condition"),
     [
-        (on_behalf(""), "bad-request"),
-        (on_behalf(inner_iq().replace("jabber:client", "urn:other")), "bad-request"),
+        (on_behalf(""), "forbidden"),
+        (on_behalf(inner_iq() * 2), "forbidden"),
+        (on_behalf(inner_iq().replace("jabber:client", "urn:other")), "forbidden"),
         (on_behalf(inner_iq().replace(" id='inner'", "")), "bad-request"),
+        (on_behalf(inner_iq().replace("inner", "i" * 1024)), "bad-request"),
         (on_behalf(inner_iq(to="@")), "jid-malformed"),
-        (on_behalf(inner_iq(sender=""), to="nobody@example.net"), "item-not-found"),
+        (on_behalf(inner_iq(sender=""), to="nobody@example.net"), "forbidden"),
     ],
 )
 def test_a_bad_request_is_refused(world: World, request_: str, condition: str) -> None:

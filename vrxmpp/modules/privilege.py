@@ -26,6 +26,7 @@ _ROSTER = ns.qname(ns.ROSTER, "query")
 _PRIVILEGE = ns.qname(ns.PRIVILEGE, "privilege")
 _PRIVILEGED_IQ = ns.qname(ns.PRIVILEGE, "privileged_iq")
 _UNANSWERED = 1000  # requests on behalf of users
+_ID_LENGTH = 1023  # of those
 _SEEING = (Subscription.FROM, Subscription.BOTH)
 
 
@@ -108,11 +109,23 @@ class PrivilegedEntities(Module):
             if answer is not None:
                 router.send(answer)
 
-    async def _account(self, local: str) -> Account:
-        account = await self.host.wake(local)
-        if account is None or account.is_guest:
-            raise StanzaError(Condition.ITEM_NOT_FOUND)
+    async def _account(self, user: Jid, service: Jid | None) -> Account:
+        """Return the account, if it is a managed one; §9: nobody who is not allowed to do something has it done."""
+        account = await self.host.wake(user.local)
+        assert service is not None
+        if account is None or not _is_managed(account, service):
+            raise StanzaError(Condition.FORBIDDEN)
         return account
+
+    def _leave(self, account: Account, stanza: Stanza) -> Waiting | None:
+        """Let a stanza go its way as if the user had sent it."""
+        walk = Walk(stanza, self.host, account)
+        for step in self.host.leaving[stanza.kind]:
+            if step(walk):
+                return None
+        for session, copy in walk.copies or ():
+            session.deliver(copy)
+        return self.host.router.route(walk.stanza)
 
     # -- rosters
 
@@ -121,7 +134,7 @@ class PrivilegedEntities(Module):
         if grant.roster not in (stanza.type, "both"):
             raise StanzaError(Condition.FORBIDDEN)
         assert stanza.to is not None
-        account = await self._account(stanza.to.local)
+        account = await self._account(stanza.to, stanza.sender)
         usual = self.host.iq[At.ACCOUNT, stanza.type, _ROSTER].call
         session = Session(self.host, account, account.jid, _Nobody(), lang="", address="", security="")
         payload = usual(Request(stanza, self.host, account, session))
@@ -156,30 +169,19 @@ class PrivilegedEntities(Module):
 
     async def _send_message(self, stanza: Stanza, grant: Grant) -> None:
         """§5.3: what is forwarded goes its way as if the user had sent it."""
-        if not grant.message:
-            raise StanzaError(Condition.FORBIDDEN)
         path = ((ns.PRIVILEGE, "privilege"), (ns.FORWARD, "forwarded"), (ns.CLIENT, "message"))
         message = _read("message", _only(_elements(stanza.element(), *path)))
-        sender, to = message.sender, message.to
-        if sender is None or to is None or sender.domain != self.host.domain or sender.resource or not sender.local:
+        user = message.sender
+        if not grant.message or user is None or user.domain != self.host.domain or user.resource or message.to is None:
             raise StanzaError(Condition.FORBIDDEN)
-        account = await self.host.wake(sender.local)
-        if account is None:
-            raise StanzaError(Condition.FORBIDDEN)
-        walk = Walk(message, self.host, account)
-        for step in self.host.leaving["message"]:
-            if step(walk):
-                return
-        for session, copy in walk.copies or ():
-            session.deliver(copy)
-        waiting = self.host.router.route(walk.stanza)
+        waiting = self._leave(await self._account(user, stanza.sender), message)
         if waiting is not None:
             await waiting
 
     # -- requests
 
-    async def _ask(self, stanza: Stanza, grant: Grant) -> Stanza | None:
-        """§6.3: ask a service or another server on behalf of the user; the answer comes by ``hand_on``."""
+    async def _ask(self, stanza: Stanza, grant: Grant) -> None:
+        """§6.3: ask on behalf of the user; the answer, an error of the way there as well, comes by ``hand_on``."""
         user = stanza.to
         assert user is not None
         path = ((ns.PRIVILEGE, "privileged_iq"), (ns.CLIENT, "iq"))
@@ -191,30 +193,28 @@ class PrivilegedEntities(Module):
             or grant.iq.get(namespace) not in (stanza.type, "both")
         ):
             raise StanzaError(Condition.FORBIDDEN)
-        if not request.id:
-            raise StanzaError(Condition.BAD_REQUEST, "the request has no id")
-        await self._account(user.local)
-        request = request.with_sender(user)
-        asked = request.to or user
-        if asked.domain in self.host.router.hosts:
-            # An answer of this server's own would not come back here; and there is nothing yet to be asked in this way.
-            return _forward(stanza, request.with_to(asked).refusal(StanzaError(Condition.SERVICE_UNAVAILABLE)))
-        key = (user, asked, request.id)
+        if not 0 < len(request.id) <= _ID_LENGTH:
+            raise StanzaError(Condition.BAD_REQUEST, "the request has no fitting id")
+        account = await self._account(user, stanza.sender)
+        request = request.with_sender(user).with_to(request.to or user)
+        assert request.to is not None
+        key = (user, request.to, request.id)
         if key in self._asked:
             raise StanzaError(Condition.CONFLICT, "the id is in use")
         self._expect(key, stanza)
         try:
-            self.host.router.send_away(request)
-        except StanzaError as error:
+            waiting = self._leave(account, request)
+        except StanzaError:
             del self._asked[key]
-            return _forward(stanza, request.refusal(error))
-        return None
+            raise
+        if waiting is not None:
+            await waiting
 
     def _expect(self, key: tuple[Jid, Jid, str], stanza: Stanza) -> None:
         if len(self._asked) >= _UNANSWERED:
             oldest = self._asked.pop(next(iter(self._asked)))
             self.host.router.refuse(oldest, StanzaError(Condition.RECIPIENT_UNAVAILABLE))
-        self._asked[key] = stanza
+        self._asked[key] = Stanza("iq", to=stanza.to, sender=stanza.sender, type=stanza.type, id=stanza.id)
 
     @stage(Stage.SCREEN, Side.RECIPIENT, "iq")
     def hand_on(self, walk: Walk) -> bool | None:
@@ -255,7 +255,7 @@ class PrivilegedEntities(Module):
 
     def _show(self, account: Account, presence: Stanza, service: Jid) -> None:
         """§8: once, and not to a service that gets it as a contact."""
-        if not account.is_seen_by(service) and not account.blocks(service):
+        if _is_managed(account, service) and not account.is_seen_by(service):
             with suppress(StanzaError):  # the user knows nothing of it
                 self.host.router.send_away(presence.with_to(service))
 
@@ -271,6 +271,11 @@ class _Nobody:
 
     def close(self, error: StreamError) -> None:
         """Nothing is open."""
+
+
+def _is_managed(account: Account, service: Jid) -> bool:
+    """Whether the privileges of a service hold for a user: for no guest, and for nobody who has blocked it."""
+    return not account.is_guest and not account.blocks(service)
 
 
 def _permissions(grant: Grant) -> str:
@@ -313,7 +318,7 @@ def _elements(top: dom.Element, *path: tuple[str, str]) -> Iterator[dom.Element]
 def _only(elements: Iterator[dom.Element]) -> dom.Element:
     found = list(elements)
     if len(found) != 1:
-        raise StanzaError(Condition.BAD_REQUEST, "exactly one stanza is forwarded")
+        raise StanzaError(Condition.FORBIDDEN, "exactly one stanza is forwarded")
     return found[0]
 
 
