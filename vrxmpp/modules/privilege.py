@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -146,7 +146,7 @@ class PrivilegedEntities(Module):
 
     async def _subscribe(self, account: Account, stanza: Stanza) -> None:
         """Let the subscription be as the component says, if the contact is one of its own."""
-        item = next(_elements(stanza.element(), (ns.ROSTER, "query"), (ns.ROSTER, "item")))
+        item = _only(stanza.element(), (ns.ROSTER, "query"), (ns.ROSTER, "item"))
         contact = Jid.parse(item.attributes["jid"])  # which has been looked at by now
         assert stanza.sender is not None
         try:
@@ -170,7 +170,7 @@ class PrivilegedEntities(Module):
     async def _send_message(self, stanza: Stanza, grant: Grant) -> None:
         """§5.3: what is forwarded goes its way as if the user had sent it."""
         path = ((ns.PRIVILEGE, "privilege"), (ns.FORWARD, "forwarded"), (ns.CLIENT, "message"))
-        message = _read("message", _only(_elements(stanza.element(), *path)))
+        message = _read("message", _only(stanza.element(), *path))
         user = message.sender
         if not grant.message or user is None or user.domain != self.host.domain or user.resource or message.to is None:
             raise StanzaError(Condition.FORBIDDEN)
@@ -185,7 +185,7 @@ class PrivilegedEntities(Module):
         user = stanza.to
         assert user is not None
         path = ((ns.PRIVILEGE, "privileged_iq"), (ns.CLIENT, "iq"))
-        request = _read("iq", _only(_elements(stanza.element(), *path)))
+        request = _read("iq", _only(stanza.element(), *path))
         namespace = request.payloads[0].rpartition(" ")[0] if len(request.payloads) == 1 else ""
         if (
             request.type != stanza.type
@@ -305,18 +305,11 @@ def _settled(item: RosterItem, subscription: Subscription) -> RosterItem:
     )
 
 
-def _elements(top: dom.Element, *path: tuple[str, str]) -> Iterator[dom.Element]:
-    """Yield the elements that lie along the path of names."""
-    if not path:
-        yield top
-        return
-    for child in dom.children(top):
-        if (child.uri, child.name) == path[0]:
-            yield from _elements(child, *path[1:])
-
-
-def _only(elements: Iterator[dom.Element]) -> dom.Element:
-    found = list(elements)
+def _only(element: dom.Element, *path: tuple[str, str]) -> dom.Element:
+    """Return the one element that lies at the end of the path of names."""
+    found = [element]
+    for name in path:
+        found = [child for each in found for child in dom.children(each) if (child.uri, child.name) == name]
     if len(found) != 1:
         raise StanzaError(Condition.FORBIDDEN, "exactly one stanza is forwarded")
     return found[0]
