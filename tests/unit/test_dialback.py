@@ -221,10 +221,8 @@ def test_an_answer_counts_once() -> None:
     assert outstanding.add(RESULT)
     assert outstanding.add(VERIFY)
     assert outstanding.take(VERIFY.answer(Outcome.INVALID)) is VERIFY
-    assert list(outstanding) == [RESULT]
     assert outstanding.take(VERIFY.answer(Outcome.VALID)) is None
     assert outstanding.take(RESULT.answer(Outcome.ERROR, Condition.FORBIDDEN)) is RESULT
-    assert list(outstanding) == []
     assert outstanding.take(RESULT.answer(Outcome.VALID)) is None
 
 
@@ -241,7 +239,7 @@ def test_an_answer_to_something_else_does_not_count() -> None:
         Result("montague.example", "capulet.example", KEY),
     ):
         assert outstanding.take(other.answer(Outcome.VALID)) is None
-    assert list(outstanding) == [VERIFY]
+    assert outstanding.take(VERIFY.answer(Outcome.VALID)) is VERIFY
 
 
 def test_the_same_is_not_asked_twice_at_a_time() -> None:

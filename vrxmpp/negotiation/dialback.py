@@ -7,7 +7,6 @@ for the domain of the sender whether the key is its own, ``Verify``. Both are an
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -100,10 +99,6 @@ class Outstanding:
     def __init__(self) -> None:
         self._requests: dict[tuple[str, str, str, str], Result | Verify] = {}
 
-    def __iter__(self) -> Iterator[Result | Verify]:
-        """Yield what will have failed when the stream ends."""
-        return iter(tuple(self._requests.values()))
-
     def add(self, request: Result | Verify) -> bool:
         """Note what is going to be asked; False if it must not: it would be one too many, or is asked already."""
         expected = _identify(request.answer(Outcome.VALID))
@@ -131,13 +126,13 @@ def read(nonza: Nonza) -> Result | Verify | Answer:
         _check_length("stream id", id)
     type = nonza.attributes.get("type")
     if type is None:
-        key = _read_key(nonza.inner)
+        key = _read_key(nonza)
         return Verify(to, sender, id, key) if nonza.name == _VERIFY else Result(sender, to, key)
     try:
         outcome = Outcome(type)
     except ValueError:
         raise StreamError(StreamCondition.BAD_FORMAT, "unknown type of dialback") from None
-    condition = _read_condition(nonza.inner) if outcome is Outcome.ERROR else None
+    condition = _read_condition(nonza) if outcome is Outcome.ERROR else None
     return Answer("verify" if nonza.name == _VERIFY else "result", sender, to, id, outcome, condition)
 
 
@@ -152,8 +147,8 @@ def _read_domain(address: str) -> str:
     return jid.domain
 
 
-def _read_key(inner: bytes) -> str:
-    content = _parse(inner)
+def _read_key(nonza: Nonza) -> str:
+    content = _parse(nonza)
     if content is None or dom.children(content):
         raise StreamError(StreamCondition.BAD_FORMAT, "a dialback key is text")
     key = dom.text(content).strip()
@@ -168,9 +163,9 @@ def _check_length(what: str, value: str) -> None:
         raise StreamError(StreamCondition.POLICY_VIOLATION, f"{what} too long")
 
 
-def _read_condition(inner: bytes) -> Condition:
+def _read_condition(nonza: Nonza) -> Condition:
     """Return the condition (XEP-0220 §2.5). An error it is also without one that is known."""
-    content = _parse(inner)
+    content = _parse(nonza)
     for error in dom.children(content) if content is not None else ():
         for child in dom.children(error):
             if error.name == "error" and child.uri == ns.STANZA_ERRORS and child.name in _CONDITIONS:
@@ -178,10 +173,9 @@ def _read_condition(inner: bytes) -> Condition:
     return Condition.UNDEFINED_CONDITION
 
 
-def _parse(inner: bytes) -> dom.Element | None:
-    """Return an element with this content; None if it needs a prefix that is declared elsewhere."""
+def _parse(nonza: Nonza) -> dom.Element | None:
     try:
-        return dom.parse(b"<_>%b</_>" % inner)
+        return nonza.content()
     except ValueError:
         return None
 

@@ -18,7 +18,6 @@ _COUNTERS = 2**32  # §4: from 2**32 - 1 they go on with 0
 _NUMBER = re.compile("[0-9]{1,10}")
 _ID_BYTES = 4000  # §5
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_FAILED = f"<failed xmlns='{ns.STREAM_MANAGEMENT}'>".encode()
 
 
 # -- the elements
@@ -129,7 +128,7 @@ def read(nonza: Nonza) -> Command:
             case "resumed":
                 command = Resumed(_id(given, "previd"), _number(given["h"]))
             case "failed":
-                command = Failed(_condition(nonza.inner), _number(given["h"]) if "h" in given else None)
+                command = Failed(_condition(nonza), _number(given["h"]) if "h" in given else None)
             case "r":
                 command = Ask()
             case "a":
@@ -170,10 +169,10 @@ def _id(given: dict[str, str], attribute: str) -> str:
     return id
 
 
-def _condition(inner: bytes) -> Condition:
+def _condition(nonza: Nonza) -> Condition:
     """Return what a ``<failed/>`` says; undefined-condition where that is nothing we know."""
     try:
-        said = [each.name for each in dom.children(dom.parse(b"%b%b</failed>" % (_FAILED, inner)))]
+        said = [each.name for each in dom.children(nonza.content()) if each.uri == ns.STANZA_ERRORS]
         return Condition(said[0]) if said else Condition.UNDEFINED_CONDITION
     except ValueError:
         return Condition.UNDEFINED_CONDITION
