@@ -50,11 +50,10 @@ def federate(
     clock: Any,
 ) -> Servers:
     """Build what leads to other servers, and make it the router's way to them. Raises CertificateError."""
-    routes = {domain: str(address) for domain, address in config.s2s.routes.items()}
     foundations = Foundations(
         router=router,
         policy=server_rules(config),
-        resolver=Resolver(lookups, clock, routes),
+        resolver=Resolver(lookups, clock, config.s2s.routes),
         trust=Trust(config.s2s.ca_file),
         certificates=certificates,
         # A secret of its own: keys are shown to strangers (XEP-0185 §3).
@@ -71,7 +70,7 @@ def federate(
 
 def system_lookups(config: Config, reactor: Any) -> Lookups:
     """Return the DNS as the configuration names it."""
-    return make_lookups(reactor, str(config.s2s.resolver) if config.s2s.resolver else "")
+    return make_lookups(reactor, config.s2s.resolver)
 
 
 def certified_peers(url: str) -> dict[str, datetime]:

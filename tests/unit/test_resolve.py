@@ -16,7 +16,7 @@ from twisted.names import dns
 from twisted.python.failure import Failure
 
 from tests.dns import Zone
-from vrxmpp.net.resolve import Address, LookupFailed, NoService, Resolver, host_and_port, make_lookups
+from vrxmpp.net.resolve import Address, LookupFailed, NoService, Resolver, make_lookups
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ def start(work: Coroutine[Any, Any, T]) -> list[T | Failure]:
 class House:
     """A resolver, its zone and its clock."""
 
-    def __init__(self, **routes: str) -> None:
+    def __init__(self, **routes: tuple[str, int]) -> None:
         self.zone = Zone()
         self.clock = Clock()
         self.resolver = Resolver(self.zone, self.clock, routes, Random(1))
@@ -321,19 +321,11 @@ class TestRoutes:
         assert not house.zone.queries
 
     def test_a_host_is_looked_up_without_srv(self) -> None:
-        house = House(**{"b.example": "inside.example:5299"})
+        house = House(**{"b.example": ("inside.example", 5299)})
         house.zone.a("inside.example", "192.0.2.1")
         house.zone.srv("b.example", "outside.example", 5269)
         assert house.addresses() == [Address("192.0.2.1", 5299, False, "inside.example")]
         assert {type for _, type in house.zone.queries} == {"AAAA", "A"}
-
-    @pytest.mark.parametrize(
-        "way",
-        ["", "b.example", "b.example:", ":5269", "::1:5269", "[::1]", "[::g]:1", "h:0", "h:65536", "h:x", "a b:1"],
-    )
-    def test_nonsense_is_refused(self, way: str) -> None:
-        with pytest.raises(ValueError, match=r"HOST:PORT|IPv"):
-            host_and_port(way)
 
 
 class TestKeeping:
@@ -502,11 +494,9 @@ class Socket:
 class TestLookups:
     """The resolver of ``twisted.names`` beneath, with messages as they are on the network."""
 
-    @pytest.mark.parametrize(
-        ("server", "address"), [("127.0.0.1:5353", ("127.0.0.1", 5353)), ("[0::0:1]:53", ("::1", 53))]
-    )
-    def test_the_given_server_is_asked(self, server: str, address: tuple[str, int]) -> None:
-        network = Network(Zone(), address)
+    @pytest.mark.parametrize("server", [("127.0.0.1", 5353), ("::1", 53)])
+    def test_the_given_server_is_asked(self, server: tuple[str, int]) -> None:
+        network = Network(Zone(), server)
         network.zone.srv("b.example", "one.example", 5270, direct_tls=True)
         network.zone.aaaa("one.example", "2001:db8::1")
         network.zone.cname("two.example", "one.example")
@@ -525,15 +515,10 @@ class TestLookups:
         network = Network(Zone(), ("127.0.0.1", 53))
         network.zone.failing("failing.example")
         network.zone.silent("silent.example")
-        resolver = Resolver(make_lookups(network, "127.0.0.1:53"), network, {})
+        resolver = Resolver(make_lookups(network, ("127.0.0.1", 53)), network, {})
         outcome = start(resolver.addresses(name))
         network.pump([1.0] * 10)
         assert isinstance(outcome[0], Failure)
         assert outcome[0].check(LookupFailed)
         network.advance(60)
         assert network.getDelayedCalls() == []
-
-    @pytest.mark.parametrize("server", ["dns.example:53", "127.0.0.1", "::1:53"])
-    def test_a_server_is_an_address_and_a_port(self, server: str) -> None:
-        with pytest.raises(ValueError, match=r"HOST:PORT|IPv4"):
-            make_lookups(Clock(), server)

@@ -125,7 +125,7 @@ def _ask_dns(config: Config, wanted: Sequence[tuple[str, tuple[str, ...]]]) -> l
     from twisted.internet.selectreactor import SelectReactor  # noqa: PLC0415 - no other command needs one
 
     reactor = SelectReactor()
-    lookups = make_lookups(reactor, str(config.s2s.resolver) if config.s2s.resolver else "")
+    lookups = make_lookups(reactor, config.s2s.resolver)
     results: list[list[Finding] | Failure] = []
 
     def ask() -> None:

@@ -40,7 +40,6 @@ _HOSTS_KEPT = 60  # seconds of /etc/hosts
 
 _LONGEST_NAME = 253  # octets (RFC 1035 §2.3.4)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
-_HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 
 
 class NoService(Exception):  # noqa: N818, it is named for what the domain has
@@ -80,28 +79,13 @@ class Clock(Protocol):
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> Any: ...
 
 
-def make_lookups(reactor: Any, server: str = "") -> Lookups:
-    """Ask the DNS server at ``IP:PORT`` only, or those of the system, after /etc/hosts; raise ValueError."""
-    lookups: Lookups
-    if server:
-        host, port = host_and_port(server)
-        lookups = NameServers(servers=[(str(ip_address(host)), port)], reactor=reactor)
-    else:
-        # createResolver would add a cache that never forgets.
-        name_servers = NameServers(resolv="/etc/resolv.conf", reactor=reactor)
-        lookups = ResolverChain([hosts.Resolver(ttl=_HOSTS_KEPT), name_servers])
-    return lookups
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """Understand "127.0.0.3:5269", "[::1]:5269" or "host.name:5269", or raise ValueError in plain words."""
-    match = _HOST_AND_PORT.fullmatch(text)
-    if match is None or not 0 < int(match["port"]) < 65536:
-        raise ValueError("must be HOST:PORT, as in 192.0.2.1:5269, [2001:db8::1]:5269 or host.example:5269")
-    host = match["host"]
-    if host.startswith("["):
-        return str(ip_address(host[1:-1])), int(match["port"])
-    return host, int(match["port"])
+def make_lookups(reactor: Any, server: tuple[str, int] | None = None) -> Lookups:
+    """Ask the DNS server at this IP address and port only, or those of the system, after /etc/hosts."""
+    if server is not None:
+        return NameServers(servers=[server], reactor=reactor)
+    # createResolver would add a cache that never forgets.
+    name_servers = NameServers(resolv="/etc/resolv.conf", reactor=reactor)
+    return ResolverChain([hosts.Resolver(ttl=_HOSTS_KEPT), name_servers])
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +222,12 @@ class _Target:
 class Resolver:
     """Finds where other domains are served."""
 
-    def __init__(self, lookups: Lookups, clock: Clock, routes: Mapping[str, str], random: Random | None = None) -> None:
+    def __init__(
+        self, lookups: Lookups, clock: Clock, routes: Mapping[str, tuple[str, int]], random: Random | None = None
+    ) -> None:
         """Take the administrator's fixed ways as domain and ``HOST:PORT``; raises ValueError if one is not."""
         self._questions = _Questions(lookups, clock)
-        self._routes = {domain: host_and_port(way) for domain, way in routes.items()}
+        self._routes = routes
         self._random = random or Random()
 
     async def addresses(self, domain: str) -> list[Address]:
