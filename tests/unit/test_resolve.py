@@ -311,11 +311,11 @@ class TestRoutes:
     @pytest.mark.parametrize(
         ("way", "expected"),
         [
-            ("127.0.0.3:5299", Address("127.0.0.3", 5299, False, "127.0.0.3")),
-            ("[::1]:5269", Address("::1", 5269, False, "::1")),
+            (("127.0.0.3", 5299), Address("127.0.0.3", 5299, False, "127.0.0.3")),
+            (("::1", 5269), Address("::1", 5269, False, "::1")),
         ],
     )
-    def test_an_address_needs_no_dns(self, way: str, expected: Address) -> None:
+    def test_an_address_needs_no_dns(self, way: tuple[str, int], expected: Address) -> None:
         house = House(**{"b.example": way})
         assert house.addresses() == [expected]
         assert not house.zone.queries

@@ -225,7 +225,7 @@ class Resolver:
     def __init__(
         self, lookups: Lookups, clock: Clock, routes: Mapping[str, tuple[str, int]], random: Random | None = None
     ) -> None:
-        """Take the administrator's fixed ways as domain and ``HOST:PORT``; raises ValueError if one is not."""
+        """``routes`` are the administrator's fixed ways: to a domain by this host and port."""
         self._questions = _Questions(lookups, clock)
         self._routes = routes
         self._random = random or Random()
