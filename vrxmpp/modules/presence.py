@@ -27,6 +27,7 @@ _PRIORITY = ns.qname(ns.CLIENT, "priority")
 _PLAIN_PRIORITY = re.compile(rb"<priority>([^<&]*)</priority>")
 _BYTE = re.compile(r"\s*([+-]?[0-9]{1,3})\s*")
 _RESOURCES = 64  # of one contact at another server that are remembered
+_MISSED = 1000  # domains that are lost and may come back
 _OCCUPANTS = 3000  # of one room
 
 
@@ -225,6 +226,8 @@ class Presence(Module):
             lost = {resource: seen.lose(domain) for resource, seen in account.seen.items()}
             if lost.get(""):
                 self._missed.setdefault(domain, set()).add(account.jid.local)
+                if len(self._missed) > _MISSED:
+                    del self._missed[next(iter(self._missed))]
             for session in list(account.sessions.values()):
                 if session.directed:
                     session.directed = {text: jid for text, jid in session.directed.items() if jid.domain != domain}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
@@ -101,7 +101,7 @@ class Beginning:
         self._renew(Sign.STARTTLS, proceed)
         self._connection.allow(self._clients.policy.timeouts.handshake)
         certificates = self._clients.certificates.for_domain(self._served.host.domain)
-        cast(Any, self._connection.transport).startTLS(certificates)
+        self._connection.transport.startTLS(certificates)
 
     def bindings(self) -> ChannelBindings:
         """The channel bindings of this connection, none without TLS."""

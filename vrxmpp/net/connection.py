@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from enum import IntFlag, auto
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from twisted.internet import protocol
@@ -59,6 +59,7 @@ class Connection(protocol.Protocol, ABC):
     """One connection, from the first byte to the last."""
 
     log = Logger()
+    transport: Any  # TCP or TLS, which Twisted has no one type for
     is_incoming = True  # we have been called; such connections are counted by address
 
     def __init__(
@@ -114,7 +115,7 @@ class Connection(protocol.Protocol, ABC):
 
     def connectionMade(self) -> None:
         """There is a connection."""
-        transport = cast(Any, self.transport)
+        transport = self.transport
         if hasattr(transport, "setTcpNoDelay"):
             # Otherwise the kernel holds the end of a TLS 1.3 handshake back for 40 ms.
             transport.setTcpNoDelay(True)
@@ -157,7 +158,7 @@ class Connection(protocol.Protocol, ABC):
         while backlog:
             raw = backlog.popleft()
             self._backlog_bytes -= len(raw)
-            cast(Any, self.transport).write(raw)
+            self.transport.write(raw)
             if self._backlog is not None:
                 self._backlog = backlog
                 return
@@ -262,7 +263,7 @@ class Connection(protocol.Protocol, ABC):
 
     def _hold(self, reason: Hold) -> None:
         if not self._held:
-            cast(Any, self.transport).pauseProducing()
+            self.transport.pauseProducing()
         self._held |= reason
 
     def _release(self, reason: Hold) -> None:
@@ -275,7 +276,7 @@ class Connection(protocol.Protocol, ABC):
         self._take(events)
         self._read_on()
         if not self._held:
-            cast(Any, self.transport).resumeProducing()
+            self.transport.resumeProducing()
 
     # -- output
 
@@ -284,7 +285,7 @@ class Connection(protocol.Protocol, ABC):
         if self._backlog is not None:
             self._put_aside(raw, self._backlog)
         else:
-            cast(Any, self.transport).write(raw)
+            self.transport.write(raw)
 
     def _put_aside(self, raw: bytes, backlog: deque[bytes]) -> None:
         if Hold.OVER in self._held:
@@ -333,7 +334,7 @@ class Connection(protocol.Protocol, ABC):
 
     def _hang_up(self, last: bytes) -> None:
         """Say the last words; the connection ends when they are read, or at its deadline."""
-        transport = cast(Any, self.transport)
+        transport = self.transport
         transport.resumeProducing()  # if it was held: TLS ends with a word from the other side
         if self._is_producer:
             transport.unregisterProducer()  # or the transport would wait for it to finish
@@ -356,7 +357,7 @@ class Connection(protocol.Protocol, ABC):
 
     def abort(self) -> None:
         self._stop()
-        cast(Any, self.transport).abortConnection()
+        self.transport.abortConnection()
 
     def _stop(self) -> None:
         """Neither read nor write from now on."""
@@ -393,7 +394,7 @@ class Connection(protocol.Protocol, ABC):
 
     def tls(self) -> SSL.Connection | None:
         """Return the TLS side of the connection, if there is one."""
-        handle = cast(Any, self.transport).getHandle()
+        handle = self.transport.getHandle()
         return handle if isinstance(handle, SSL.Connection) else None
 
     def know(self) -> None:
@@ -409,7 +410,7 @@ class Connection(protocol.Protocol, ABC):
         self._deadline = 0.0
         if not self._is_producer:
             self._is_producer = True
-            cast(Any, self.transport).registerProducer(self, True)
+            self.transport.registerProducer(self, True)
 
     # -- time
 
