@@ -375,3 +375,52 @@ def test_a_peer_with_any_number_of_names_is_remembered_for_some(
         peer.send(result(domain, ONE))
     assert all("'valid'" in answer for answer in peer.hears())
     assert len(one.servers._certified) == 3
+
+
+def test_what_nobody_waits_for_is_not_kept(romeo: Client, host: Host, good: CertificateFiles) -> None:
+    """Each element may be as large as a stanza."""
+    write(romeo, "first")
+    peer = host.answer()
+    peer.welcome_securely(good, EXTERNAL)
+    peer.believe_certificate()
+    assert bodies(peer) == ["first"]
+    peer.send("<unheard-of xmlns='urn:example:x'/>")
+    *_, error = peer.hears()
+    assert "<policy-violation" in error
+
+
+def test_all_that_waits_has_a_bound(internet: Internet, romeo: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of ten thousand ways might hold megabytes."""
+    monkeypatch.setattr("vrxmpp.net.servers._MOST_WAITING", 1000)
+    internet.answers = False
+    for number in range(2):
+        internet.zone.a(f"d{number}.example", "203.0.113.1")
+        write(romeo, f"m{number}" + "x" * 600, f"d{number}.example")
+    assert bounced(romeo) == []
+    internet.wait(1)
+    internet.zone.a("d2.example", "203.0.113.1")
+    write(romeo, "m2", "d2.example")
+    assert bounced(romeo) == ["m2"]
+    internet.wait(70)
+    assert len(bounced(romeo)) == 2
+    write(romeo, "m3", "d2.example")
+    assert bounced(romeo) == []
+
+
+# -- a stream that is dead and does not know it
+
+
+def test_where_no_answer_comes_by_the_stream_that_is_there_a_key_is_asked_about_by_another(
+    internet: Internet, one: Site, romeo: Client, host: Host, unproven: CertificateFiles
+) -> None:
+    rule(one)
+    dialled_back(romeo, host, unproven)  # and is silent from now on
+    caller = call(internet, one)
+    caller.open_securely(unproven)
+    caller.send(result(PEER, ONE))
+    internet.wait(6)
+    authority = host.answer()
+    authority.welcome_securely(unproven)
+    authority.vouch()
+    internet.wait(1)
+    assert "'valid'" in caller.hears()[0]

@@ -41,7 +41,7 @@ FAILED = "failed"
 
 _STREAM_CONDITIONS = frozenset(StreamCondition)
 _TOLD = 200  # characters of a text from elsewhere
-_UNREAD = 16  # elements that nobody has waited for yet
+_UNREAD = 4  # elements that nobody has waited for yet
 _FEATURES = ns.qname(ns.STREAM, "features")
 _PROCEED = ns.qname(ns.TLS, "proceed")
 _SUCCESS = ns.qname(ns.SASL, "success")
@@ -305,7 +305,7 @@ class OutgoingStream(ServerStream):
         elif self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             waiting.callback(event)
-        elif len(self._inbox) < _UNREAD:
+        elif len(self._inbox) < _UNREAD and not self.is_settled:
             self._inbox.append(event)
         else:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "nobody has asked for that")

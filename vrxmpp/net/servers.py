@@ -34,6 +34,7 @@ from vrxmpp.store.interfaces import Peers
 from vrxmpp.wire.management import Management
 
 _MOST_WAYS = 10_000
+_MOST_WAITING = 256_000_000  # bytes in all ways together
 _MOST_SESSIONS = 1000  # that a peer may come back to
 _MOST_CERTIFIED = 100_000  # as many as are stored: one certificate can be for any number of names
 _LOOKED_AFTER = 8  # peers of one broken stream: each may lead to somebody else's machine
@@ -133,6 +134,7 @@ class Servers(Connections):
         self._certified = dict(foundations.certified)
         self._sessions: dict[str, _Session] = {}
         self.is_stopping = False
+        self.is_full = False  # too much waits, as the sweep has seen
 
     # -- core.peers.Remote
 
@@ -348,6 +350,7 @@ class Servers(Connections):
             way.sweep(now)
             if way.is_idle:
                 del self.ways[pair]
+        self.is_full = sum(way.queue.bytes for way in self.ways.values()) > _MOST_WAITING
         for id, session in list(self._sessions.items()):
             if session.stream is None and now > session.until:
                 del self._sessions[id]

@@ -13,12 +13,13 @@ from vrxmpp.negotiation.dialback import Verify
 from vrxmpp.negotiation.throttle import network
 from vrxmpp.net.dialer import Dialer
 from vrxmpp.net.s2s_out import OutgoingStream
-from vrxmpp.net.unreachable import Fault, unavailable
+from vrxmpp.net.unreachable import Fault, Unreachable, unavailable
 
 if TYPE_CHECKING:
     from vrxmpp.net.servers import Servers
 
 _AT_ONCE = 100  # requests from all addresses: strangers must not take all the connections that can be made at once
+_REUSE_SECONDS = 5.0  # for an answer on a stream that is there: it may be dead and not know it
 _SHARE = 0.8  # of the time a peer has to prove itself: so that it still hears the answer
 
 
@@ -54,7 +55,13 @@ class Verifier:
                 and stream.remote == request.originating
                 and self._servers.allows(stream, request.receiving, request.originating)
             ):
-                return await stream.verify(request)
+                verifying = Deferred.fromCoroutine(stream.verify(request))
+                try:
+                    return await verifying.addTimeout(_REUSE_SECONDS, cast(Any, self._servers.clock))
+                except (defer.TimeoutError, Unreachable) as failure:
+                    if isinstance(failure, Unreachable) and failure.lasting:
+                        raise
+                    break
         stream, answer = await self._dialer.open(
             request.receiving, request.originating, lambda *_: None, lambda stream: _begin_and_ask(stream, request)
         )

@@ -57,6 +57,8 @@ class Way:
         now = self._servers.clock.seconds()
         if self.failure is not None and now < self.refuses_until:
             raise self.failure.stanza_error
+        if self._servers.is_full:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "too much waits for other servers already")
         self.queue.put(stanza, now)
         if stream is None:
             self._dial()
