@@ -98,7 +98,7 @@ MISTAKES = {
         'component[0].privileges.hosts[0] = "b.example": is not served by a [[host]]'
     ),
     HOST + '[[component]]\ndomain = "a.library.example"\nsecret = "hush"\nprivileges.presence = "roster"': (
-        'component[0].privileges.presence = "roster": needs roster = "get" or "both"'
+        'component[0].privileges.presence = "roster": must be "none" or "managed_entity"'
     ),
     HOST + '[[component]]\ndomain = "a.library.example"\nsecret = "hush"\nprivileges.iq."jabber:iq:x" = "all"': (
         'component[0].privileges.iq."jabber:iq:x" = "all": must be "get", "set" or "both"'

@@ -14,7 +14,8 @@ from vrxmpp.admin import AdminError, Json
 Ask = Callable[[Json], Json]
 """Puts one request (see ``admin.perform``) and returns its result, or raises AdminError."""
 
-_PATIENCE = 60.0  # seconds for one answer
+PATIENCE = 70.0
+"""Seconds for one answer; longer than another server may be tried (``connect_seconds`` in ``[limits.s2s]``)."""
 
 
 class NotRunning(AdminError):  # noqa: N818, it is no failure to the one who can do without
@@ -24,7 +25,7 @@ class NotRunning(AdminError):  # noqa: N818, it is no failure to the one who can
 def connect(path: Path) -> AbstractContextManager[Ask]:
     """Return the way to the server that listens at ``path``. Raises NotRunning, or AdminError "forbidden"."""
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(_PATIENCE)
+    connection.settimeout(PATIENCE)
     try:
         connection.connect(str(path))
     except (FileNotFoundError, ConnectionRefusedError):

@@ -56,20 +56,12 @@ class Privileges(Table):
         default="none", description="Whether it may read and change their rosters."
     )
     message: Literal["none", "outgoing"] = Field(default="none", description="Whether it may send messages for them.")
-    presence: Literal["none", "managed_entity", "roster"] = Field(
-        default="none",
-        description='Whose presence it sees: that of the users, or with "roster" that of their contacts, too.',
+    presence: Literal["none", "managed_entity"] = Field(
+        default="none", description="Whether it sees the presence of the users."
     )
     iq: dict[str, Access] = Field(
         default={}, description="Which requests it may send for them, by the namespace of their payload."
     )
-
-    @check("presence")
-    @classmethod
-    def _knows_the_roster(cls, value: str, info: ValidationInfo) -> str:
-        if value == "roster" and info.data.get("roster", "get") not in {"get", "both"}:
-            raise ValueError('needs roster = "get" or "both"')  # XEP-0356 §7
-        return value
 
 
 class Component(Table):

@@ -95,7 +95,7 @@ class ServerLimits(Table):
     queue_stanzas: int = number(1000, 1, 1_000_000, "Stanzas that may wait for one remote domain.")
     queue_bytes: int = number(4_194_304, 65_536, 1_073_741_824, "Bytes that may wait for one remote domain.")
     queue_seconds: int = number(60, 1, 3600, "How long a stanza waits before it goes back to its sender.")
-    connect_seconds: int = number(30, 1, 600, "From the first look-up to a stream on which both sides are proven.")
+    connect_seconds: int = number(30, 1, 60, "From the first look-up to a stream on which both sides are proven.")
     connections_per_address: int = number(1000, 1, 1_000_000, "Connections from one IP address.")
     unauthenticated_per_address: int = number(50, 1, 100_000, "Those of them that have proven no domain.")
     new_per_second: int = number(20, 1, 100_000, "New connections a second from one IP address.")
