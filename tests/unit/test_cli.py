@@ -438,6 +438,17 @@ def test_a_table_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "\x1b[2J" not in drawn
 
 
+def test_a_table_loses_nothing_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "20")
+    for headers in (("A", "B"), ()):
+        output.print_table(headers, [("a" * 30, "b" * 30)])
+        drawn = capsys.readouterr().out
+        assert (drawn.count("a"), drawn.count("b")) == (30, 30)
+
+
 def test_root_acts_as_the_servers_user(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = here / "state"
     state.mkdir()

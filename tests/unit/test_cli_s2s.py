@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from annotated_types import Le
 from click.testing import CliRunner, Result
 
 from vrxmpp.admin import AdminError, Json
+from vrxmpp.cli import client
 from vrxmpp.cli.main import cli
 from vrxmpp.cli.settings import Settings
+from vrxmpp.config.limits import ServerLimits
 
 
 class Server:
@@ -109,10 +112,10 @@ def test_each_stream_is_a_line(server: Server) -> None:
         | {"acknowledgements": False},
     )
     assert succeed("status").splitlines() == [
-        "both\tlibrary.example\tmuseum.example\testablished\tcertificate, TLSv1.3\t192.0.2.1\t0 s\ton\t0",
-        "out\ta.example b.example\tmuseum.example\testablished\tcertificate, TLSv1.3\t192.0.2.1\t0 s"
+        "both\tlibrary.example\tmuseum.example\testablished, certificate, TLSv1.3\t192.0.2.1\t0 s\ton\t0",
+        "out\ta.example b.example\tmuseum.example\testablished, certificate, TLSv1.3\t192.0.2.1\t0 s"
         "\ton, 3 to come\t2 (1204 bytes)",
-        "in\t\t\tnegotiating\t\t192.0.2.1\t0 s\toff\t0",
+        "in\t\t\tnegotiating\t192.0.2.1\t0 s\toff\t0",
     ]
     assert server.requests == [{"command": "s2s status", "jid": ""}]
 
@@ -130,7 +133,7 @@ def test_each_stream_is_a_line(server: Server) -> None:
 )
 def test_the_age_of_a_stream_is_round(server: Server, age: timedelta, shown: str) -> None:
     server.answer = found(stream(since=(datetime.now(UTC) - age).isoformat()))
-    assert succeed("status").split("\t")[6] == shown
+    assert succeed("status").split("\t")[5] == shown
 
 
 def test_what_waits_without_a_stream_is_a_line_too(server: Server) -> None:
@@ -143,8 +146,8 @@ def test_what_waits_without_a_stream_is_a_line_too(server: Server) -> None:
         ],
     )
     assert [line.split("\t") for line in succeed("status").splitlines()[1:]] == [
-        ["out", "library.example", "a.example", "connecting", "", "", "", "", "1 (80 bytes)"],
-        ["out", "library.example", "b.example", "waiting to dial again, 5 s", "", "", "", "", "2 (302 bytes)"],
+        ["out", "library.example", "a.example", "connecting", "", "", "", "1 (80 bytes)"],
+        ["out", "library.example", "b.example", "waiting to dial again, 5 s", "", "", "", "2 (302 bytes)"],
     ]
 
 
@@ -153,7 +156,7 @@ def test_the_same_failure_is_told_once(server: Server) -> None:
     server.answer = found(
         failures=[failure("refused"), failure("expired"), failure("expired", incoming=True), failure("refused", later)]
     )
-    empty, heading, *lines = succeed("status", "museum.example").splitlines()
+    empty, heading, *lines = vrxmpp("status", "museum.example").stdout.splitlines()
     assert (empty, heading) == ("", "Last failed attempts:")
     shown = datetime.fromisoformat(later).astimezone().strftime("%Y-%m-%d %H:%M")
     assert [line.split("\t")[1:] for line in lines] == [
@@ -167,7 +170,7 @@ def test_the_same_failure_is_told_once(server: Server) -> None:
 
 def test_what_another_server_says_cannot_paint_the_terminal(server: Server) -> None:
     server.answer = found(failures=[failure("m says undefined-condition: \x1b[2J\nroot\u202e")])
-    shown = succeed("status")
+    shown = vrxmpp("status").stdout
     assert shown.endswith("m says undefined-condition: \ufffd[2J\ufffdroot\ufffd\n")
 
 
@@ -176,9 +179,13 @@ def test_programs_get_all_there_is(server: Server) -> None:
     assert json.loads(succeed("status", "--json")) == server.answer
 
 
-def test_nothing_is_nothing(server: Server) -> None:
-    server.answer = found()
-    assert succeed("status") == ""
+@pytest.mark.parametrize(("arguments", "whom"), [((), "another server"), (("museum.example",), "museum.example")])
+def test_where_there_is_nothing_it_is_said(server: Server, arguments: tuple[str, ...], whom: str) -> None:
+    """To people: the next program of a pipe gets no line."""
+    server.answer = found(ways=[way()])
+    result = vrxmpp("status", *arguments)
+    assert (result.stdout, result.exit_code) == ("", 0)
+    assert result.stderr == f"There is no stream to or from {whom}, and nothing waits for one.\n"
 
 
 # -- test
@@ -226,6 +233,11 @@ def test_a_program_gets_the_same_exit_code(server: Server, reached: bool, code: 
     server.answer = trial(("TLS", reached, "x"), reached=reached, side="" if reached else "there")
     result = vrxmpp("test", "museum.example", "--json")
     assert (json.loads(result.stdout), result.exit_code) == (server.answer, code)
+
+
+def test_the_command_waits_for_longer_than_another_server_may_take() -> None:
+    [longest] = [limit.le for limit in ServerLimits.model_fields["connect_seconds"].metadata if isinstance(limit, Le)]
+    assert longest < client.PATIENCE
 
 
 def test_what_cannot_be_tested_is_another_failure(server: Server) -> None:

@@ -30,7 +30,9 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(*headers, show_header=bool(headers), box=SIMPLE_HEAD)
+    table = Table(show_header=bool(headers), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for header in headers or [""] * max(map(len, cells), default=0):
+        table.add_column(header, overflow="fold")  # what is cut off is always what one wants to know
     for row in cells:
         table.add_row(*map(Text, row))
     Console().print(table)

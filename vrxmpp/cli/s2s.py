@@ -39,11 +39,12 @@ def status(settings: Settings, domain: str) -> None:
     if settings.json:
         print_json(found)
         return
-    print_table(
-        ("Way", "Here", "There", "State", "Security", "Address", "Age", "Acks", "Waiting"),
-        [_stream_row(stream) for stream in found["streams"]]
-        + [_way_row(way) for way in found["ways"] if way["state"] != "using a stream"],
-    )
+    rows = [_stream_row(stream) for stream in found["streams"]]
+    rows += [_way_row(way) for way in found["ways"] if way["state"] != "using a stream"]
+    if rows:
+        print_table(("Way", "Here", "There", "State", "Address", "Age", "Acks", "Waiting"), rows)
+    else:
+        click.echo(f"There is no stream to or from {domain or 'another server'}, and nothing waits for one.", err=True)
     if found["failures"]:
         click.echo("\nLast failed attempts:")
         print_table(("Last", "Times", "Way", "Here", "There", "Reason"), _failure_rows(found["failures"]))
@@ -55,8 +56,7 @@ def _stream_row(stream: Json) -> tuple[str, ...]:
         stream["direction"],
         " ".join(stream["local"]),
         " ".join(stream["remote"]),
-        stream["state"],
-        ", ".join(filter(None, (stream["authentication"], stream["tls"]))),
+        ", ".join(filter(None, (stream["state"], stream["authentication"], stream["tls"]))),
         stream["address"],
         _age(stream["since"]),
         f"on{unacknowledged}" if stream["acknowledgements"] else "off",
@@ -66,7 +66,7 @@ def _stream_row(stream: Json) -> tuple[str, ...]:
 
 def _way_row(way: Json) -> tuple[str, ...]:
     state = way["state"] if way["seconds"] is None else f"{way['state']}, {way['seconds']} s"
-    return "out", way["local"], way["remote"], state, "", "", "", "", _waiting(way)
+    return "out", way["local"], way["remote"], state, "", "", "", _waiting(way)
 
 
 def _failure_rows(failures: Json) -> list[tuple[str, ...]]:
@@ -99,8 +99,8 @@ def _age(since: str) -> str:
 def test(settings: Settings, domain: str, local: str | None) -> None:
     """Try to reach DOMAIN, and tell how each step went and what is wrong.
 
-    The running server opens a stream of its own for this, which takes half a minute at most. The exit code is 5 if
-    DOMAIN cannot be reached.
+    The running server opens a stream of its own for this, which takes half a minute at most (connect_seconds in
+    [limits.s2s]). The exit code is 5 if DOMAIN cannot be reached.
     """
     with settings.server() as ask:
         trial = ask({"command": "s2s test", "jid": domain, "from": local})
