@@ -12,9 +12,12 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 
 from tests.house import House
+from tests.internet import Internet
 from tests.network import MemoryPipe, Wire
 from tests.streams import DOMAIN, END, Client, show
 from vrxmpp import assembly, ns
+from vrxmpp.config import Config
+from vrxmpp.federation import server_rules
 from vrxmpp.jid import Jid
 from vrxmpp.net.components import Authority, Component, ComponentFactory, Components
 from vrxmpp.net.limits import Addresses
@@ -505,3 +508,52 @@ def test_a_service_is_listed_by_the_nearest_domain_while_it_is_there(build: Call
     assert (listed(DOMAIN), listed(lower)) == ([GATEWAY], [near.jid.text])
     peer.pipe.close()
     assert listed(DOMAIN) == []
+
+
+# -- other servers
+
+
+@pytest.mark.parametrize(("names", "proof"), [((GATEWAY,), "certificate"), ((), "dialback")])
+def test_another_server_reaches_a_component(internet: Internet, names: tuple[str, ...], proof: str) -> None:
+    """It shows the certificate of the domain above; where that does not name it, dialback proves it."""
+    one = internet.site(DOMAIN, certificates=[internet.authority.issue(DOMAIN, *names)])
+    internet.zone.a(GATEWAY, "192.0.2.1")
+    tables = one.house.config.model_dump(by_alias=True)
+    components = [{"domain": GATEWAY, "secret": SECRET}]
+    one.servers.fit(server_rules(Config.model_validate({**tables, "component": components})))
+    two = internet.site("two.example")
+    peer, juliet = Rig(one.house).connect().join(), two.login("juliet")
+    juliet.send(version("1"))
+    internet.wait(2)
+    assert peer.hears_one().get("from") == "juliet@two.example/here"
+    peer.send(f"<iq type='result' id='1' from='{GATEWAY}' to='juliet@two.example/here'/>")
+    peer.send(f"<message from='a@{GATEWAY}' to='juliet@two.example/here'><body>unasked</body></message>")
+    internet.wait(2)
+    answer, message = juliet.elements()
+    assert (answer.get("from"), answer.get("type")) == (GATEWAY, "result")
+    assert message.get("from") == f"a@{GATEWAY}"
+    stream = one.servers.ways[GATEWAY, "two.example"].stream
+    assert stream is not None
+    assert stream.authentication == proof
+    peer.pipe.close()
+    juliet.send(version("2"))
+    internet.wait(2)
+    assert "<remote-server-timeout" in juliet.hears()[0]
+
+
+def test_another_server_does_not_speak_for_a_component(internet: Internet) -> None:
+    """Nor does a component for a user of another server."""
+    one, two = internet.site(DOMAIN), internet.site("two.example")
+    peer, romeo = Rig(one.house).connect().join(), one.login("romeo")
+    juliet = two.login("juliet")
+    juliet.send(f"<message to='romeo@{DOMAIN}/here'><body>hello</body></message>")
+    internet.wait(2)
+    assert len(romeo.hears()) == 1
+    way = two.servers.ways["two.example", DOMAIN]
+    assert way.stream is not None
+    way.stream.send(f"<message from='{GATEWAY}' to='romeo@{DOMAIN}/here'><body>forged</body></message>".encode())
+    internet.wait(2)
+    assert not list(one.streams())
+    peer.send(f"<message from='juliet@two.example' to='romeo@{DOMAIN}/here'><body>forged</body></message>")
+    assert peer.fails() == "invalid-from"
+    assert romeo.hears() == []
