@@ -404,7 +404,7 @@ def test_when_a_component_comes_back_much_may_wait_for_it(rig: Rig) -> None:
     peer = rig.connect().join()
     peer.wire.client_reads = False
     presence = Stanza("presence", to=Jid.parse(GATEWAY), sender=Jid.parse(f"romeo@{DOMAIN}/here"), inner=b"x" * 400)
-    for _ in range(8000):
+    for _ in range(30_000):
         rig.component.send(presence)
     assert rig.component.is_up
 

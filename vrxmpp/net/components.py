@@ -26,7 +26,7 @@ _REQUESTS = ("get", "set")
 _ANSWERS = ("result", "error")
 _UNANSWERED = 10_000  # requests that one service may have in hand
 # Bytes that may wait for a component before more is refused: when it comes back, thousands have something for it.
-_BACKLOG_BYTES = 4_194_304
+_BACKLOG_BYTES = 16_777_216
 
 
 class Authority(Protocol):
