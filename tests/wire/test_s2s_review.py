@@ -424,3 +424,35 @@ def test_where_no_answer_comes_by_the_stream_that_is_there_a_key_is_asked_about_
     authority.vouch()
     internet.wait(1)
     assert "'valid'" in caller.hears()[0]
+
+
+def test_strangers_leave_ways_for_others(
+    internet: Internet, one: Site, romeo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vrxmpp.net.servers._MOST_WAYS", 6)
+    internet.answers = False
+    domains = [f"d{number}.example" for number in range(8)]
+    for domain in (*domains, PEER):
+        internet.zone.a(domain, "203.0.113.1")
+    peer = call(internet, one, domains[0])
+    peer.log_in(internet.authority.issue(*domains))
+    for domain in domains[1:]:
+        peer.send(result(domain, ONE))
+    for domain in domains:
+        peer.send(message(f"a@{domain}", f"nobody@{ONE}"))
+    internet.wait(1)
+    assert len(one.servers.ways) == 3
+    write(romeo, "goes")
+    assert bounced(romeo) == []
+
+
+def test_who_is_told_of_a_bad_address_is_told_by_whom_it_may_talk_to(
+    internet: Internet, one: Site, good: CertificateFiles
+) -> None:
+    peer = call(internet, one)
+    peer.log_in(good)
+    peer.send(result(CHAT, TWO))
+    assert "valid" in peer.hears()[0]
+    peer.send(f"<message from='a@{CHAT}' to='@{TWO}'/>")
+    assert (TWO, CHAT) in one.servers.ways
+    assert (ONE, CHAT) not in one.servers.ways

@@ -109,11 +109,13 @@ class ServerStream(Connection):
         stanza = event.stanza
         if self._receive is None:
             raise StreamError(StreamCondition.NOT_AUTHORIZED)
-        if stanza.sender is None or all(stanza.sender.domain != remote for _, remote in self.incoming):
+        theirs = stanza.sender.domain if stanza.sender is not None else ""
+        ours = sorted(local for local, remote in self.incoming if remote == theirs)
+        if not ours:
             raise StreamError(StreamCondition.IMPROPER_ADDRESSING, event.reason)
         if self.management is not None:
             self.management.handled()
-        stanza.to = Jid.parse(self.local)
+        stanza.to = Jid.parse(ours[0])
         self._servers.router.refuse(stanza, StanzaError(Condition.JID_MALFORMED, event.reason))
 
     @property

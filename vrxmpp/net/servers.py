@@ -34,6 +34,7 @@ from vrxmpp.store.interfaces import Peers
 from vrxmpp.wire.management import Management
 
 _MOST_WAYS = 10_000
+_CAUSED = frozenset(("error", "result", "unsubscribed"))  # stanzas that a stranger can make us send: to half the ways
 _MOST_WAITING = 256_000_000  # bytes in all ways together
 _MOST_SESSIONS = 1000  # that a peer may come back to
 _MOST_CERTIFIED = 100_000  # as many as are stored: one certificate can be for any number of names
@@ -145,15 +146,15 @@ class Servers(Connections):
         assert sender is not None
         way = self.ways.get((sender.domain, to.domain))
         if way is None:
-            way = self._new_way(sender.domain, to.domain)
+            way = self._new_way(sender.domain, to.domain, caused=stanza.type in _CAUSED)
         way.send(stanza)
 
-    def _new_way(self, local: str, remote: str) -> Way:
+    def _new_way(self, local: str, remote: str, *, caused: bool) -> Way:
         try:
             self.rules_of.rules(local, remote)
         except Forbidden as error:
             raise StanzaError(Condition.NOT_ALLOWED, str(error)) from None
-        if len(self.ways) >= _MOST_WAYS:
+        if len(self.ways) >= (_MOST_WAYS // 2 if caused else _MOST_WAYS):
             raise StanzaError(Condition.RESOURCE_CONSTRAINT, "too many other servers are being talked to")
         way = self.ways[local, remote] = Way(self, local, remote)
         return way
@@ -309,7 +310,7 @@ class Servers(Connections):
     def _way(self, local: str, remote: str) -> Way | None:
         """Return the way there; None if there must not be one."""
         try:
-            return self.ways.get((local, remote)) or self._new_way(local, remote)
+            return self.ways.get((local, remote)) or self._new_way(local, remote, caused=True)
         except StanzaError:
             return None
 
