@@ -180,6 +180,50 @@ def test_each_domain_needs_what_it_offers(vrxmpp: Run, name_server: NameServer) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("listeners", "whom"),
+    [
+        ('starttls = ["tcp:1:interface=127.0.0.1", "tcp6:1:interface=\\\\:\\\\:1"]\ndirect_tls = ["unix:/x"]', ["s2s"]),
+        ("starttls = []\ndirect_tls = []", ["s2s"]),
+        ("enabled = false\nstarttls = []\ndirect_tls = []", []),
+        ('starttls = []\ndirect_tls = ["systemd:INET:name=s2s"]', []),  # whoever passes sockets on may be asked
+        ('starttls = []\ndirect_tls = []\n[c2s]\nstarttls = ["unix:/x"]\ndirect_tls = []', ["c2s", "s2s"]),
+    ],
+)
+def test_where_nobody_elsewhere_can_connect_it_is_said(
+    vrxmpp: Run, name_server: NameServer, listeners: str, whom: list[str]
+) -> None:
+    result = vrxmpp(f"{name_server.config}{listeners}\n" + hosts(LIBRARY), "dns", "--host", HOST)
+    lines = result.stderr.splitlines()
+    assert all(f": [{table}] has no listener for more" in line for table, line in zip(whom, lines, strict=True))
+    assert result.exit_code == 1
+
+
+def test_it_is_said_where_the_system_knows_no_name(
+    vrxmpp: Run, name_server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that is to be found needs one."""
+    monkeypatch.setattr("socket.getfqdn", lambda: "localhost")
+    local = "starttls = []\ndirect_tls = []\n"
+    config = f"{name_server.config}{local}[c2s]\n{local}" + hosts("localhost", LIBRARY)
+    result = vrxmpp(config, "dns")
+    assert (result.stdout, result.exit_code) == ("", 1)
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == [
+        "No client elsewhere can connect",
+        "No server elsewhere can connect",
+        "localhost is every machine's name for itself",
+    ]
+    result = vrxmpp(hosts(LIBRARY), "dns")
+    assert "does not know the full name of this machine" in result.stderr
+    assert result.exit_code == 2
+
+
+def test_the_system_may_know_the_name(vrxmpp: Run, name_server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.getfqdn", lambda: HOST)
+    result = vrxmpp(name_server.config + hosts(LIBRARY), "dns")
+    assert result.stdout.startswith(f"_xmpp-client._tcp.{LIBRARY}. IN SRV 0 5 5222 {HOST}. ; missing")
+
+
 @pytest.mark.parametrize("name", ["localhost", "", "192.0.2.1", "not a name.example"])
 def test_the_machine_needs_a_name(vrxmpp: Run, name: str) -> None:
     result = vrxmpp(hosts(LIBRARY), "dns", "--host", name)

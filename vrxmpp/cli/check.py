@@ -27,6 +27,7 @@ from vrxmpp.net.resolve import Lookups, Sections, make_lookups
 from vrxmpp.net.tls import CertificateError, days_left, ip_literal, to_ascii
 
 _SOON = 30  # days before the end of a certificate in which it should be renewed
+_NO_NAME = "The system does not know the full name of this machine. Say it, as in --host chat.library.example"
 _RESEND = (2, 3, 5)  # seconds until a query is sent again, and at last given up
 
 
@@ -63,21 +64,27 @@ class Finding:
             yield f"; {self.name} {remark}, but nothing listens for it here"
 
 
-def _host_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    try:
-        name = to_ascii(prepare_domain(value))
-    except ValueError:
-        name = ""
-    if "." not in name or ip_literal(name):
+def _host_name(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
+    """Return what was given, else what the system knows, or "" if it knows nothing."""
+    name = _full_name(socket.getfqdn() if value is None else value)
+    if value is not None and not name:
         raise click.BadParameter(f'"{value}" is not the full name of a machine')
     return name
+
+
+def _full_name(text: str) -> str:
+    """Return the full name of a machine in ASCII, or "" if that is none."""
+    try:
+        name = to_ascii(prepare_domain(text))
+    except ValueError:
+        return ""
+    return name if "." in name and not ip_literal(name) else ""
 
 
 @check.command("dns")
 @click.option(
     "--host",
     metavar="NAME",
-    default=socket.getfqdn,
     callback=_host_name,
     help="The name of this machine, which must have an address; by default as the system knows it.",
 )
@@ -87,17 +94,43 @@ def _host_name(context: click.Context, parameter: click.Parameter, value: str) -
 def check_dns(settings: Settings, host: str) -> None:
     """Print the SRV records that lead to this server, as for a zone file, and whether the DNS has them.
 
-    The exit code is 1 if any record is missing, different or unknown.
+    The exit code is 1 if any record is missing, different or unknown, or if nobody elsewhere can connect.
     """
-    findings = _ask_dns(settings.config, list(_wanted(settings.config, host)))
+    obstacles = list(_obstacles(settings.config))
+    for obstacle in obstacles:
+        click.echo(obstacle, err=True)
+    wanted = list(_wanted(settings.config, host))
+    if not host and any(records for _, records in wanted):
+        raise click.UsageError(_NO_NAME)
+    findings = _ask_dns(settings.config, wanted)
     if settings.json:
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             for line in finding.lines():
                 click.echo(line)
-    if any(finding.state != "right" for finding in findings):
+    if obstacles or any(finding.state != "right" for finding in findings):
         raise SystemExit(1)
+
+
+def _obstacles(config: Config) -> Iterator[str]:
+    """Say why nobody elsewhere can connect, whatever the DNS says."""
+    kinds = [("c2s", "client", "tcp:5222", (*config.c2s.starttls, *config.c2s.direct_tls))]
+    if any(config.federation(host).enabled for host in config.hosts):
+        kinds.append(("s2s", "server", "tcp:5269", (*config.s2s.starttls, *config.s2s.direct_tls)))
+    for table, whom, example, listeners in kinds:
+        if all(map(is_local, listeners)):
+            yield (
+                f"No {whom} elsewhere can connect: [{table}] has no listener for more than this machine, "
+                f'such as "{example}".'
+            )
+    for host in config.hosts:
+        if _is_this_machine(host.domain):
+            yield f"{host.domain} is every machine's name for itself: nobody elsewhere can find it; name your domain."
+
+
+def _is_this_machine(domain: str) -> bool:
+    return domain == "localhost" or domain.endswith(".localhost")  # RFC 6761 §6.3
 
 
 def _wanted(config: Config, host: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -107,7 +140,7 @@ def _wanted(config: Config, host: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     offers = {host.domain: clients | (servers if config.federation(host).enabled else {}) for host in config.hosts}
     offers |= {component.domain: servers if config.s2s.enabled else {} for component in config.components}
     for domain, offered in offers.items():
-        if ip_literal(domain):
+        if ip_literal(domain) or _is_this_machine(domain):
             continue
         for service in (*clients, *servers):
             ports = _ports(offered.get(service, ()))
