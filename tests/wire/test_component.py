@@ -557,3 +557,16 @@ def test_another_server_does_not_speak_for_a_component(internet: Internet) -> No
     peer.send(f"<message from='juliet@two.example' to='romeo@{DOMAIN}/here'><body>forged</body></message>")
     assert peer.fails() == "invalid-from"
     assert romeo.hears() == []
+
+
+def test_who_came_while_a_component_was_away_sees_its_users_when_it_is_back(rig: Rig) -> None:
+    buddy = f"buddy@{GATEWAY}"
+    peer, romeo = rig.connect().join(), rig.login("romeo")
+    romeo.send(f"<presence type='subscribe' to='{buddy}'/>")
+    peer.send(f"<presence type='subscribed' from='{buddy}' to='romeo@{DOMAIN}'/>")
+    romeo.pipe.close()
+    peer.pipe.close()
+    romeo = rig.login("romeo")
+    again = rig.connect()
+    again.prove(again.open_stream())
+    assert again.hears() == ["<handshake/>", f"<presence from='romeo@{DOMAIN}' to='{buddy}' type='probe'/>"]

@@ -80,7 +80,7 @@ class Router:
         except Exception:
             self._fail(stanza)
         else:
-            return None if waiting is None else self._wait(stanza, waiting)
+            return None if waiting is None else self.finish(stanza, waiting)
         return None
 
     def route(self, stanza: Stanza) -> Waiting | None:
@@ -94,7 +94,7 @@ class Router:
         except Exception:
             self._fail(stanza)
         else:
-            return None if waiting is None else self._wait(stanza, waiting)
+            return None if waiting is None else self.finish(stanza, waiting)
         return None
 
     def send(self, stanza: Stanza) -> Deferred[None] | None:
@@ -120,7 +120,8 @@ class Router:
         self.log.failure("a {kind} from {sender} failed", kind=stanza.kind, sender=stanza.sender)
         self.refuse(stanza, StanzaError(Condition.INTERNAL_SERVER_ERROR))
 
-    async def _wait(self, stanza: Stanza, waiting: Waiting) -> None:
+    async def finish(self, stanza: Stanza, waiting: Waiting) -> None:
+        """Do the rest of the work for a stanza; the sender is told if it fails."""
         try:
             await waiting
         except StanzaError as error:

@@ -41,7 +41,7 @@ class Presence(Module):
 
     def __init__(self, directed: int = 1000) -> None:
         self._directed = directed
-        self._missed: dict[str, set[str]] = {}  # the domains that were lost, and which users have seen them go
+        self._missed: dict[str, set[str]] = {}  # the domains that were lost or not there, and whose users miss them
 
     # -- what clients send
 
@@ -157,8 +157,13 @@ class Presence(Module):
                     if each.presence is not None:
                         router.send(each.presence.with_to(session.jid))
                 return
-        # A contact at hand who does not know of the subscription answers as another server would.
-        self._send(account.jid, contact, "probe")
+            # A contact at hand who does not know of the subscription answers as another server would.
+            self._send(account.jid, contact, "probe")
+            return
+        try:
+            router.send_away(Stanza("presence", to=contact, sender=account.jid, type="probe"))
+        except StanzaError:
+            self._miss(account, contact.domain)
 
     def _remember(self, session: Session, to: Jid) -> None:
         """§4.6.3: who saw the session in this way is remembered until its end."""
@@ -225,9 +230,7 @@ class Presence(Module):
         for account in list(self.host.awake.values()):
             lost = {resource: seen.lose(domain) for resource, seen in account.seen.items()}
             if lost.get(""):
-                self._missed.setdefault(domain, set()).add(account.jid.local)
-                if len(self._missed) > _MISSED:
-                    del self._missed[next(iter(self._missed))]
+                self._miss(account, domain)
             for session in list(account.sessions.values()):
                 if session.directed:
                     session.directed = {text: jid for text, jid in session.directed.items() if jid.domain != domain}
@@ -235,6 +238,11 @@ class Presence(Module):
                 for jid in (everybodys | lost.get(session.jid.resource, {})).values():
                     if not account.blocks(jid):
                         session.deliver(Stanza("presence", to=session.jid, sender=jid, type="unavailable"))
+
+    def _miss(self, account: Account, domain: str) -> None:
+        self._missed.setdefault(domain, set()).add(account.jid.local)
+        if len(self._missed) > _MISSED:
+            del self._missed[next(iter(self._missed))]
 
     def domain_found(self, domain: str) -> None:
         """Ask for what was missed while a domain was lost: who is there says so to nobody a second time (§4.3.1)."""

@@ -6,18 +6,16 @@ from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from twisted.logger import Logger
-
 from vrxmpp import dom, ns, xml
 from vrxmpp.core.account import Account
 from vrxmpp.core.module import At, Module, Request, Xep, stage
 from vrxmpp.core.peers import Contacts, Presences
 from vrxmpp.core.session import Session
 from vrxmpp.core.stages import Side, Stage, Walk
-from vrxmpp.errors import Condition, StanzaError, StreamError
+from vrxmpp.errors import Condition, StanzaError
 from vrxmpp.jid import InvalidJid, Jid
 from vrxmpp.stanza import Kind, Stanza
-from vrxmpp.store.interfaces import RosterItem, StorageError, Subscription
+from vrxmpp.store.interfaces import RosterItem, Subscription
 from vrxmpp.waiting import Waiting
 
 _REQUESTS = ("get", "set")
@@ -51,7 +49,6 @@ class PrivilegedEntities(Module):
     """
 
     implements = (Xep(356, "0.4.1", "no roster pushes, and no presence of contacts"),)
-    log = Logger()
 
     def __init__(self, grants: Mapping[str, Grant], contacts: Contacts, presences: Presences) -> None:
         self._grants = grants
@@ -84,30 +81,13 @@ class PrivilegedEntities(Module):
         if grant is None or to.domain != self.host.domain or to.resource:
             return None
         if stanza.kind == "message" and not to.local and _PRIVILEGE in stanza.payloads:
-            return self._answer(stanza, self._send_message(stanza, grant))
+            return self.host.router.finish(stanza, self._send_message(stanza, grant))
         if stanza.kind == "iq" and to.local and stanza.type in _REQUESTS and stanza.id:
             if stanza.payloads == (_ROSTER,):
-                return self._answer(stanza, self._manage_roster(stanza, grant))
+                return self.host.router.finish(stanza, self._manage_roster(stanza, grant))
             if stanza.payloads == (_PRIVILEGED_IQ,):
-                return self._answer(stanza, self._ask(stanza, grant))
+                return self.host.router.finish(stanza, self._ask(stanza, grant))
         return None
-
-    async def _answer(self, stanza: Stanza, work: Awaitable[Stanza | None]) -> None:
-        """Do the work, and answer with what comes of it, if it is known now."""
-        router = self.host.router
-        try:
-            answer = await work
-        except StanzaError as error:
-            router.refuse(stanza, error)
-        except StorageError as error:
-            self.log.error("a privileged {kind} is refused: {reason}", kind=stanza.kind, reason=str(error))
-            router.refuse(stanza, StanzaError(Condition.RESOURCE_CONSTRAINT))
-        except Exception:
-            self.log.failure("a privileged {kind} of {sender} failed", kind=stanza.kind, sender=stanza.sender)
-            router.refuse(stanza, StanzaError(Condition.INTERNAL_SERVER_ERROR))
-        else:
-            if answer is not None:
-                router.send(answer)
 
     async def _account(self, user: Jid, service: Jid | None) -> Account:
         """Return the account, if it is a managed one; §9: nobody who is not allowed to do something has it done."""
@@ -129,20 +109,19 @@ class PrivilegedEntities(Module):
 
     # -- rosters
 
-    async def _manage_roster(self, stanza: Stanza, grant: Grant) -> Stanza:
+    async def _manage_roster(self, stanza: Stanza, grant: Grant) -> None:
         """§4.3: in the usual way, as if the user had asked."""
         if grant.roster not in (stanza.type, "both"):
             raise StanzaError(Condition.FORBIDDEN)
         assert stanza.to is not None
         account = await self._account(stanza.to, stanza.sender)
         usual = self.host.iq[At.ACCOUNT, stanza.type, _ROSTER].call
-        session = Session(self.host, account, account.jid, _Nobody(), lang="", address="", security="")
-        payload = usual(Request(stanza, self.host, account, session))
+        payload = usual(Request(stanza, self.host, account, None))
         if isinstance(payload, Awaitable):
             payload = await payload
         if stanza.type == "set":
             await self._subscribe(account, stanza)
-        return stanza.reply(payload or b"")
+        self.host.router.send(stanza.reply(payload or b""))
 
     async def _subscribe(self, account: Account, stanza: Stanza) -> None:
         """Let the subscription be as the component says, if the contact is one of its own."""
@@ -258,19 +237,6 @@ class PrivilegedEntities(Module):
         if _is_managed(account, service) and not account.is_seen_by(service):
             with suppress(StanzaError):  # the user knows nothing of it
                 self.host.router.send_away(presence.with_to(service))
-
-
-class _Nobody:
-    """The outlet of a session for those who answer a user, while none of theirs has asked."""
-
-    def send(self, raw: bytes) -> None:
-        """Nobody reads."""
-
-    async def drain(self) -> None:
-        """Nothing waits."""
-
-    def close(self, error: StreamError) -> None:
-        """Nothing is open."""
 
 
 def _is_managed(account: Account, service: Jid) -> bool:

@@ -43,10 +43,10 @@ class Roster(Module):
     @iq("get", ns.ROSTER, "query", at=At.ACCOUNT)
     def get(self, request: Request) -> bytes | None:
         """§2.2: the roster, or nothing if the client has this version already (§2.6.3)."""
-        account, session = request.account, request.session
+        account = request.account
         assert account is not None
-        assert session is not None
-        session.interested = True
+        if request.session is not None:
+            request.session.interested = True
         version = _version(account)
         if request.payload().attributes.get("ver") == version:
             return None
