@@ -456,3 +456,21 @@ def test_who_is_told_of_a_bad_address_is_told_by_whom_it_may_talk_to(
     peer.send(f"<message from='a@{CHAT}' to='@{TWO}'/>")
     assert (TWO, CHAT) in one.servers.ways
     assert (ONE, CHAT) not in one.servers.ways
+
+
+def test_only_so_many_keys_are_asked_about_at_once(
+    internet: Internet, one: Site, host: Host, unproven: CertificateFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has many addresses must not take all the connections that we can make."""
+    monkeypatch.setattr("vrxmpp.net.verifier._AT_ONCE", 1)
+    callers = [call(internet, one) for _ in range(2)]
+    for caller in callers:
+        caller.open_securely(unproven)
+        caller.send(result(PEER, ONE))
+    assert callers[0].hears() == []
+    assert "resource-constraint" in callers[1].hears()[0]
+    authority = host.answer()
+    authority.welcome_securely(unproven)
+    authority.vouch()
+    internet.wait(1)
+    assert "'valid'" in callers[0].hears()[0]
