@@ -76,7 +76,7 @@ class ServerConnections(Table):
     routes: dict[Remote, HostPort] = Field(
         default={},
         alias="route",
-        description='Fixed ways to other servers, without DNS: "peer.example" = "127.0.0.3:5269".',
+        description='Fixed ways to other servers, by STARTTLS, without SRV records: "peer.example" = "127.0.0.3:5269".',
     )
     peers: dict[Remote, Peer] = Field(default={}, alias="peer", description=Peer.__doc__)
 
