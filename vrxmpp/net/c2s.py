@@ -36,8 +36,7 @@ class ClientConnection(Connection):
         if self._session is None:
             raise StreamError(StreamCondition.NOT_AUTHORIZED)
         stanza = event.stanza.with_sender(self._session.jid)
-        if stanza.type not in {"error", "result"}:
-            self.send(stanza.refusal(StanzaError(Condition.JID_MALFORMED, event.reason)).raw)
+        self._session.host.router.refuse(stanza, StanzaError(Condition.JID_MALFORMED, event.reason))
 
     def secured(self) -> None:
         """TLS is there."""
