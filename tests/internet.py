@@ -28,6 +28,7 @@ from vrxmpp.net.tls import CertificateFiles, DirectTls, ServerCertificates, to_a
 from vrxmpp.store import open_peers
 
 STARTTLS, DIRECT_TLS = 5269, 5270
+ATTEMPT_SECONDS = 10  # as in reality
 
 
 class Linked(Wire):
@@ -128,7 +129,7 @@ class Internet:
         done: Deferred[Any] = Deferred()
         if self.answers:
             self.loop.callLater(0.01, self._answer, done, factory, address)
-        return done
+        return done.addTimeout(ATTEMPT_SECONDS, self.loop)
 
     def _answer(self, done: Deferred[Any], factory: Factory, address: Address) -> None:
         listener = self._listeners.get((address.ip, address.port)) if self.works else None

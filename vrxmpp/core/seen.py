@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from vrxmpp.jid import Jid
 
 _MOST = 3000
@@ -15,6 +17,11 @@ class Seen:
     def __init__(self) -> None:
         self._domains: dict[str, dict[str, dict[str, Jid]]] = {}  # of each domain the contacts, of each the addresses
         self._count = 0
+
+    @property
+    def domains(self) -> Collection[str]:
+        """Where those are who were shown."""
+        return self._domains.keys()
 
     def add(self, jid: Jid, most: int) -> None:
         """Remember an address, one of at most so many of the same contact, or room."""

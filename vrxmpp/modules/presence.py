@@ -41,6 +41,7 @@ class Presence(Module):
 
     def __init__(self, directed: int = 1000) -> None:
         self._directed = directed
+        self._watchers: dict[str, set[str]] | None = None
         self._missed: dict[str, set[str]] = {}  # the domains that were lost or not there, and whose users miss them
 
     # -- what clients send
@@ -68,13 +69,13 @@ class Presence(Module):
         self._go(session, stanza)
         session.presence = None
         session.account.rank_sessions()
-        _forget_seen(session)
+        self._forget_seen(session)
         return None
 
     def session_ended(self, session: Session) -> None:
         """§4.5.2: whatever ended the session, those who saw it see it go."""
         self._go(session, Stanza("presence", type="unavailable", sender=session.jid))
-        _forget_seen(session)
+        self._forget_seen(session)
 
     def _broadcast(self, session: Session, stanza: Stanza, priority: int) -> Waiting | None:
         account = session.account
@@ -172,6 +173,8 @@ class Presence(Module):
         if to.text not in session.directed and len(session.directed) >= self._directed:
             raise StanzaError(Condition.RESOURCE_CONSTRAINT, "directed presence to too many")
         session.directed[to.text] = to
+        if to.domain not in self.host.router.hosts:
+            self._shown().setdefault(to.domain, set()).add(session.account.jid.local)
 
     # -- what arrives
 
@@ -190,7 +193,8 @@ class Presence(Module):
             each.deliver(stanza)
         if sender.domain not in self.host.router.hosts:
             self.domain_found(sender.domain)
-            _note(account, stanza, sessions)
+            if _note(account, stanza, sessions):
+                self._shown().setdefault(sender.domain, set()).add(account.jid.local)
         if stanza.type == "unavailable":
             for each in sessions if to.resource else account.sessions.values():
                 _end_directed(each, sender)  # §4.6.1
@@ -227,7 +231,10 @@ class Presence(Module):
 
     def domain_lost(self, domain: str) -> None:
         """§4.5.3: nobody there can say goodbye any more, so it is said for them."""
-        for account in list(self.host.awake.values()):
+        for local in self._shown().pop(domain, ()):
+            account = self.host.awake.get(local)
+            if account is None:
+                continue
             lost = {resource: seen.lose(domain) for resource, seen in account.seen.items()}
             if lost.get(""):
                 self._miss(account, domain)
@@ -238,6 +245,29 @@ class Presence(Module):
                 for jid in (everybodys | lost.get(session.jid.resource, {})).values():
                     if not account.blocks(jid):
                         session.deliver(Stanza("presence", to=session.jid, sender=jid, type="unavailable"))
+
+    def _shown(self) -> dict[str, set[str]]:
+        """Return the users who see somebody at each other domain, or have directed presence to it; perhaps too many."""
+        if self._watchers is None:  # the modules are new, the accounts are not
+            self._watchers = {}
+            for account in self.host.awake.values():
+                for domain in _domains_seen(account):
+                    self._watchers.setdefault(domain, set()).add(account.jid.local)
+        return self._watchers
+
+    def _forget_seen(self, session: Session) -> None:
+        """Forget what only this session saw; and what all saw, where none is left."""
+        account = session.account
+        before = _domains_seen(account)
+        account.seen.pop(session.jid.resource, None)
+        if not account.present:
+            account.seen.pop("", None)
+        shown = self._shown()
+        for domain in before - _domains_seen(account):
+            watchers = shown.get(domain, set())
+            watchers.discard(account.jid.local)
+            if not watchers:
+                shown.pop(domain, None)
 
     def _miss(self, account: Account, domain: str) -> None:
         self._missed.setdefault(domain, set()).add(account.jid.local)
@@ -283,8 +313,11 @@ class Presence(Module):
         self.host.router.send(Stanza("presence", to=to, sender=sender, type=type, id=id))
 
 
-def _note(account: Account, stanza: Stanza, sessions: Iterable[Session]) -> None:
-    """Remember who of another domain these sessions see: contacts, and who is where they have directed presence to."""
+def _note(account: Account, stanza: Stanza, sessions: Iterable[Session]) -> bool:
+    """Remember who of another domain these sessions see: contacts, and who is where they have directed presence to.
+
+    Return whether there is anybody to remember.
+    """
     to, sender = stanza.to, stanza.sender
     assert to is not None
     assert sender is not None
@@ -292,23 +325,21 @@ def _note(account: Account, stanza: Stanza, sessions: Iterable[Session]) -> None
         for resource in [to.resource] if to.resource else account.seen:
             if resource in account.seen:
                 account.seen[resource].discard(sender)
-        return
+        return False
     if _is_watched(account, sender):
         most = _RESOURCES
     elif any(_is_directed(session, sender) for session in sessions):
         most = _OCCUPANTS
     else:
-        return
+        return False
     if sessions:
         account.seen.setdefault(to.resource, Seen()).add(sender, most)
+    return bool(sessions)
 
 
-def _forget_seen(session: Session) -> None:
-    """Forget what only this session saw; and what all saw, where none is left."""
-    seen = session.account.seen
-    seen.pop(session.jid.resource, None)
-    if not session.account.present:
-        seen.pop("", None)
+def _domains_seen(account: Account) -> set[str]:
+    directed = {jid.domain for session in account.sessions.values() for jid in (session.directed or {}).values()}
+    return directed.union(*(seen.domains for seen in account.seen.values()))
 
 
 def _is_watched(account: Account, jid: Jid) -> bool:

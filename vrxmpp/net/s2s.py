@@ -31,8 +31,8 @@ Pair = tuple[str, str]
 """A domain of ours, and one of theirs."""
 
 ACKNOWLEDGEMENTS = frozenset((ns.qname(ns.STREAM_MANAGEMENT, "r"), ns.qname(ns.STREAM_MANAGEMENT, "a")))
-_ANSWER_SECONDS = 30.0  # to a request for an acknowledgement
-_SILENCE_SECONDS = 15.0
+_ANSWER_SECONDS = 20.0  # to a request for an acknowledgement
+_SILENCE_SECONDS = 10.0
 
 
 class ServerStream(Connection):

@@ -57,8 +57,8 @@ class ServerLimits:
 
     @property
     def resume_seconds(self) -> int:
-        """How long a peer may come back to a broken stream: not longer than its stanzas wait."""
-        return self.queue_seconds
+        """How long a peer may come back to a broken stream: what waits behind that must still find another way."""
+        return max(1, self.queue_seconds * 3 // 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,10 @@ class Servers(Connections):
         return way
 
     def lost(self, remote: str, since: float) -> None:
-        """A peer does not come back; if nothing has come by another stream since then, its users are seen by nobody."""
+        """A peer does not come back; if no other stream is left, its users are seen by nobody.
+
+        ``since`` a stream was broken the others are alive only if they were used; 0.0: none was broken.
+        """
         left = [stream for stream in self.established() if any(remote == theirs for _, theirs in stream.incoming)]
         if any(stream.was_used_since(since) for stream in left):
             return
@@ -303,7 +306,7 @@ class Servers(Connections):
         """A peer that came to us is gone without a word: see whether it is still there."""
         way = self._way(local, remote)
         if way is None:
-            self.lost(remote, self.clock.seconds())
+            self.lost(remote, 0.0)
         elif way.is_free:
             way.lose(broken=True, managed=None, awaits=False)
 

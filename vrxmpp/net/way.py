@@ -112,7 +112,7 @@ class Way:
         if broken:
             self._lost_at = self._servers.clock.seconds()
         if self.awaits_resumption:
-            self._retry = self._servers.clock.callLater(self._servers.limits.queue_seconds, self._dial_again)
+            self._retry = self._servers.clock.callLater(self._servers.limits.resume_seconds, self._dial_again)
         elif broken or self.queue:
             self._dial()
 
@@ -169,8 +169,7 @@ class Way:
             return
         now = self._servers.clock.seconds()
         self.failure = failure
-        self._lost_at = self._lost_at or now
-        missed = now - self._lost_at <= self._servers.limits.queue_seconds
+        missed = self._lost_at and now - self._lost_at <= self._servers.limits.queue_seconds
         if failure.lasting:
             self.refuses_until = now + _REFUSED_SECONDS
             self.give_up(failure.stanza_error)
