@@ -42,7 +42,7 @@ from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.hosted import ServiceError
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
-from vrxmpp.net.servers import ServerFactory, ServerLimits, Servers
+from vrxmpp.net.servers import ServerFactory, Servers
 from vrxmpp.net.tls import (
     CertificateError,
     CertificateFiles,
@@ -59,7 +59,18 @@ from vrxmpp.wire.framer import FramerLimits
 
 _ALPN = b"xmpp-client"  # XEP-0368
 _log = Logger("vrxmpp")
-_ADDRESS_LIMITS = {"connections_per_address", "unauthenticated_per_address", "new_per_second"}
+_RULES = {"enabled", "peers", "allow", "deny", "authentication", "tls"}  # of [s2s], which a reload takes
+_S2S_LIMITS = (
+    "queue_stanzas",
+    "queue_bytes",
+    "queue_seconds",
+    "connect_seconds",
+    "dialbacks_per_stream",
+    "dialbacks_per_address",
+    "connections_per_address",
+    "unauthenticated_per_address",
+    "new_per_second",
+)
 _DAY = 86_400.0
 _FEW_DAYS = 30
 EXIT_START = 5
@@ -315,9 +326,9 @@ def _lasting(config: Config) -> dict[str, object]:
         "state": config.state,
         "the domains": {host.domain for host in config.hosts},
         "[c2s]": config.c2s,
-        "[s2s]": config.s2s.model_dump(exclude={"enabled", "peers", "allow", "deny", "authentication", "tls"}),
+        **{f"[s2s] {key}": value for key, value in config.s2s.model_dump(by_alias=True, exclude=_RULES).items()},
         "whether other servers are listened to": is_federated(config),
-        "[limits.s2s]": config.limits.s2s.model_dump(include=set(ServerLimits.__slots__) | _ADDRESS_LIMITS),
+        **{f"[limits.s2s] {key}": getattr(config.limits.s2s, key) for key in _S2S_LIMITS},
         "[[component]]": config.components,
         "[components]": config.component_connections,
         "[database]": config.database,

@@ -9,10 +9,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.python import usage
+from twisted.python import log, usage
 from twisted.python.util import switchUID
 
 from vrxmpp.config import Config, ConfigError, find, load
@@ -35,6 +36,7 @@ def makeService(options: Options) -> Service:
     """Make the server, or end the process with a line that says why not."""
     from twisted.internet import reactor  # noqa: PLC0415 - twistd has chosen it by now
 
+    _quieten_twisted()
     twistd = options.parent
     assert twistd is not None
     with _as_user(twistd["uid"], twistd["gid"]):
@@ -46,6 +48,17 @@ def makeService(options: Options) -> Service:
         _check_state(config)
         _check_listeners(config)
     return Server(config, path, reactor)
+
+
+def _quieten_twisted() -> None:
+    """Keep out of the log what Twisted says of each port that it opens and closes: each query of the DNS has one."""
+    everything = log.msg
+
+    def msg(*message: object, **event: Any) -> None:
+        if event.get("isError"):
+            everything(*message, **event)
+
+    log.msg = msg
 
 
 @contextmanager

@@ -191,7 +191,8 @@ def test_nothing_listens(internet: Internet, one: Site) -> None:
 def test_no_answer_at_all(internet: Internet, one: Site) -> None:
     internet.site(TWO)
     internet.answers = False
-    assert failed(attempt(one, internet, TWO)) == ("TCP", "two.example did not answer in time", "between")
+    text = "two.example cannot be connected to: two.example (192.0.2.2) port 5269: timed out"
+    assert failed(attempt(one, internet, TWO)) == ("TCP", text, "between")
 
 
 @pytest.mark.parametrize(
@@ -405,7 +406,7 @@ def test_a_session_that_its_peer_may_resume(internet: Internet, one: Site, good:
     [way] = status(one, PEER).ways
     assert way.state == "waiting for them to come back"
     assert way.seconds is not None
-    assert 50 <= way.seconds <= 60
+    assert 40 <= way.seconds <= 45  # three quarters of what a stanza may wait
 
 
 def test_a_stream_that_has_not_said_who_it_is(internet: Internet, one: Site) -> None:

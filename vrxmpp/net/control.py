@@ -105,7 +105,8 @@ def _read(line: bytes) -> Json:
     except (ValueError, RecursionError):
         raise AdminError("bad-request", "the request is not JSON") from None
     if isinstance(request, dict):
-        _log.info("administrator: {command} {jid}", command=request.get("command"), jid=request.get("jid", ""))
+        command, jid = request.get("command"), request.get("jid")
+        _log.info("administrator: {command} {jid}" if jid else "administrator: {command}", command=command, jid=jid)
     return request
 
 

@@ -20,8 +20,12 @@ class NoConnection(Exception):  # noqa: N818, it is named for the outcome
 
     def __init__(self, failures: list[tuple[Address, str]]) -> None:
         self.failures = failures
-        reasons = [f"{address.host} ({address.ip}) port {address.port}: {reason}" for address, reason in failures]
+        reasons = [f"{_name(address)} port {address.port}: {reason}" for address, reason in failures]
         super().__init__("; ".join(reasons) or "there is no address to connect to")
+
+
+def _name(address: Address) -> str:
+    return address.ip if address.host == address.ip else f"{address.host} ({address.ip})"
 
 
 async def race(

@@ -190,6 +190,9 @@ class Way:
         error = self.failure.stanza_error if self.failure else StanzaError(Condition.REMOTE_SERVER_TIMEOUT)
         for stanza in self.queue.expired(now):
             self._servers.router.refuse(stanza, error)
+        if self.stream is None and self._lost_at and now - self._lost_at > self._servers.limits.queue_seconds:
+            lost_at, self._lost_at = self._lost_at, 0.0
+            self._servers.lost(self.remote, lost_at)
 
     def give_up(self, error: StanzaError) -> None:
         """Return all that waits; the peer is lost, unless it still comes to us."""
