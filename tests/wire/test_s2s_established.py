@@ -128,7 +128,7 @@ def test_answers_nobody_asked_for_are_ignored(one: Site, romeo: Client, host: Ho
         for type in ("valid", "invalid", "error"):
             peer.send(f"<db:{kind} from='{PEER}' to='{TWO}' id='x' type='{type}'/>")
     assert peer.pipe.is_open
-    assert all(stream.incoming == set() for stream in one.streams())
+    assert all(stream.proven == set() for stream in one.streams())
     assert (TWO, PEER) not in one.servers.ways
 
 

@@ -134,7 +134,7 @@ def test_only_so_many_domains_fit_on_a_stream(internet: Internet, one: Site) -> 
     peer = fill(internet, one)
     peer.send(result("d99.example", ONE) + message("juliet@d99.example", ONE))
     assert peer.is_gone
-    assert ("d99.example", ONE) not in [pair for stream in one.streams() for pair in stream.incoming]
+    assert ("d99.example", ONE) not in [pair for stream in one.streams() for pair in stream.proven]
 
 
 def test_a_domain_too_many_is_refused_without_harm_to_the_others(internet: Internet, one: Site) -> None:

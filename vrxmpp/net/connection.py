@@ -225,7 +225,7 @@ class Connection(protocol.Protocol, ABC):
             case End():
                 self._end()
             case Nonza() if event.name == _STREAM_ERROR:
-                self.failed(event)
+                self.peer_failed(event)
                 self._end()  # RFC 6120 §4.9.1.1: it has closed its stream with that
             case Malformed():
                 self.refuse_malformed(event)
@@ -234,7 +234,7 @@ class Connection(protocol.Protocol, ABC):
                 if waiting is not None:
                     self._work(waiting)
 
-    def failed(self, error: Nonza) -> None:
+    def peer_failed(self, error: Nonza) -> None:
         """The peer has ended its stream with an error."""
 
     def _end(self) -> None:

@@ -156,7 +156,7 @@ class _Steps:
 
 def _domains(stream: ServerStream) -> tuple[list[str], list[str]]:
     """Return the domains here and there that a stream is for."""
-    pairs = {(stream.local, stream.remote), *stream.incoming, *((way.local, way.remote) for way in stream.ways)}
+    pairs = {(stream.local, stream.remote), *stream.proven, *((way.local, way.remote) for way in stream.ways)}
     return sorted({local for local, _ in pairs if local}), sorted({remote for _, remote in pairs if remote})
 
 

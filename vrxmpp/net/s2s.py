@@ -44,7 +44,7 @@ class ServerStream(Connection):
         self.local = self.remote = ""  # the domains of the headers
         self.certificate: PeerCertificate | None = None  # theirs, once there is TLS
         self.authentication = ""  # how the first pair was proven
-        self.incoming: set[Pair] = set()  # whose stanzas may come
+        self.proven: set[Pair] = set()  # whose stanzas may come
         self.ways: list[Way] = []  # whose stanzas go here
         self.management: Management | None = None  # XEP-0198, once it is enabled
         self.most_bytes = 0  # what the peer takes, if it has said so (XEP-0478)
@@ -85,7 +85,7 @@ class ServerStream(Connection):
         to, sender = stanza.to, stanza.sender
         if to is None or sender is None:
             raise StreamError(StreamCondition.IMPROPER_ADDRESSING)
-        if (to.domain, sender.domain) not in self.incoming:
+        if (to.domain, sender.domain) not in self.proven:
             ours = self._servers.router.is_ours(to.domain)
             raise StreamError(StreamCondition.INVALID_FROM if ours else StreamCondition.HOST_UNKNOWN)
         self._used = True
@@ -110,7 +110,7 @@ class ServerStream(Connection):
         if self._receive is None:
             raise StreamError(StreamCondition.NOT_AUTHORIZED)
         theirs = stanza.sender.domain if stanza.sender is not None else ""
-        ours = sorted(local for local, remote in self.incoming if remote == theirs)
+        ours = sorted(local for local, remote in self.proven if remote == theirs)
         if not ours:
             raise StreamError(StreamCondition.IMPROPER_ADDRESSING, event.reason)
         if self.management is not None:
@@ -195,7 +195,7 @@ class ServerStream(Connection):
             self.abort()
         else:
             self.is_retired = True
-            self._servers.released(self)
+            self._servers.stream_retired(self)
             self.finish()
             self._has_left = True
 
@@ -219,7 +219,7 @@ class ServerStream(Connection):
             self._uncounted = False
         if not self._is_detached:
             self._is_detached = True
-            self._servers.detached(self, managed, broken=self._is_broken)
+            self._servers.stream_ended(self, managed, broken=self._is_broken)
 
     def was_used_since(self, time: float) -> bool:
         """Whether a stanza has come or gone since then, as the sweep sees it."""

@@ -147,7 +147,7 @@ class IncomingStream(ServerStream):
             self.acknowledge(event)
         elif event.name in _MANAGE:
             self._manage(event)
-        elif event.name == _BIDI and self.certificate is not None and not self.incoming:
+        elif event.name == _BIDI and self.certificate is not None and not self.proven:
             self.is_bidirectional = True
         elif event.name in (_AUTH, _RESPONSE, _ABORT):
             self._authenticate(event)
@@ -201,7 +201,7 @@ class IncomingStream(ServerStream):
 
     def _prove(self, local: str, remote: str, authentication: str) -> None:
         """A pair is proven: its stanzas may come, and if both ways were agreed on, the others may go (XEP-0288)."""
-        self.incoming.add((local, remote))
+        self.proven.add((local, remote))
         if not self.authentication:
             self.local, self.remote = local, remote
             self.open_to_stanzas(authentication)
@@ -211,7 +211,7 @@ class IncomingStream(ServerStream):
     def _settle(self) -> None:
         self.is_settled = True
         if self.is_bidirectional and not self.is_retired and self.management is None:
-            self._servers.offer(self, self.local, self.remote)
+            self._servers.stream_offered(self, self.local, self.remote)
 
     # -- dialback (XEP-0220)
 
@@ -239,7 +239,7 @@ class IncomingStream(ServerStream):
         """§2.2: find out whether the peer is the domain it wants to send for."""
         local, remote, stream_id = request.receiving, request.originating, self.id
         try:
-            is_proven = (local, remote) in self.incoming or await self._is_true(request)
+            is_proven = (local, remote) in self.proven or await self._is_true(request)
         except (Unreachable, StanzaError) as error:
             answer = request.answer(Outcome.ERROR, error.condition)
             self._servers.note_failure(local, remote, f"dialback: {error.text or error.condition}", incoming=True)
@@ -251,9 +251,9 @@ class IncomingStream(ServerStream):
             return
         self._refused += answer.outcome is not Outcome.VALID
         self.send(dialback.write(answer))
-        if answer.outcome is Outcome.VALID and (local, remote) not in self.incoming:
+        if answer.outcome is Outcome.VALID and (local, remote) not in self.proven:
             self._prove(local, remote, "dialback")
-        elif answer.outcome is Outcome.INVALID and not self.incoming:
+        elif answer.outcome is Outcome.INVALID and not self.proven:
             self.retire()  # §2.1.1: nothing else keeps the stream
 
     async def _is_true(self, request: dialback.Result) -> bool:
@@ -267,7 +267,7 @@ class IncomingStream(ServerStream):
             rules = self._servers.rules(local, remote)
         except Forbidden as error:
             raise StanzaError(Condition.POLICY_VIOLATION, str(error)) from None
-        if len(self.incoming) >= _MOST_PAIRS:
+        if len(self.proven) >= _MOST_PAIRS:
             raise StanzaError(Condition.RESOURCE_CONSTRAINT)
         if self.certificate is not None and self.certificate.proves(remote):
             self._servers.note_certified(remote)
@@ -292,14 +292,14 @@ class IncomingStream(ServerStream):
         try:
             command = management.read(event)
             others = any((way.local, way.remote) != (self.local, self.remote) for way in self.ways)
-            if not self.incoming or self.management is not None or others:
+            if not self.proven or self.management is not None or others:
                 raise StanzaError(Condition.UNEXPECTED_REQUEST)
             if isinstance(command, Resume):
                 self._resume(command)
             elif isinstance(command, Enable):
                 self.management = self._servers.new_management(management.new_id() if command.resume else "")
                 self.send(Enabled(self.management.id, self._servers.limits.resume_seconds).raw)
-                self._servers.began(self, self.management)
+                self._servers.session_began(self, self.management)
         except StanzaError as error:
             self.send(Failed(error.condition).raw)
 
@@ -309,4 +309,4 @@ class IncomingStream(ServerStream):
             raise StanzaError(Condition.ITEM_NOT_FOUND)
         self.send(Resumed(command.previd, managed.h).raw)
         self.resume(managed, command.h)
-        self._servers.began(self, managed)
+        self._servers.session_began(self, managed)

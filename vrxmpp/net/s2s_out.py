@@ -160,7 +160,7 @@ class OutgoingStream(ServerStream):
         """Stanzas may go, and come if both ways were agreed on (XEP-0288 §3)."""
         super().open_to_stanzas(authentication)
         if self.is_bidirectional:
-            self.incoming.add((self.local, self.remote))
+            self.proven.add((self.local, self.remote))
         else:
             self._receive = None
 
@@ -343,7 +343,7 @@ class OutgoingStream(ServerStream):
     def show_header(self) -> None:
         """Ours was the first thing to be sent."""
 
-    def failed(self, error: Nonza) -> None:
+    def peer_failed(self, error: Nonza) -> None:
         """The peer says why it ends the stream."""
         condition, text = _read_stream_error(error)
         said = f"{self.remote} says {condition}" + (f": {text}" if text else "")

@@ -164,7 +164,7 @@ class Servers(Connections):
 
         ``since`` a stream was broken the others are alive only if they were used; 0.0: none was broken.
         """
-        left = [stream for stream in self.established() if any(remote == theirs for _, theirs in stream.incoming)]
+        left = [stream for stream in self.established() if any(remote == theirs for _, theirs in stream.proven)]
         if any(stream.was_used_since(since) for stream in left):
             return
         for stream in left:
@@ -259,7 +259,7 @@ class Servers(Connections):
         """Return a stream of the peer on which we may send, too (XEP-0288); a session is for the pair that began it."""
         pair = local, remote
         for stream in self.established():
-            if stream.is_bidirectional and pair in stream.incoming and stream.is_settled:
+            if stream.is_bidirectional and pair in stream.proven and stream.is_settled:
                 is_its_own = stream.management is None or pair == (stream.local, stream.remote)
                 if is_its_own and self.allows(stream, local, remote):
                     return stream
@@ -273,19 +273,19 @@ class Servers(Connections):
 
     # -- what streams tell
 
-    def offer(self, stream: ServerStream, local: str, remote: str) -> None:
+    def stream_offered(self, stream: ServerStream, local: str, remote: str) -> None:
         """A peer lets us use its stream for this way (XEP-0288)."""
         way = self._way(local, remote)
         if way is not None and way.is_free:
-            way.take(stream)
+            way.attach(stream)
 
-    def released(self, stream: ServerStream) -> None:
+    def stream_retired(self, stream: ServerStream) -> None:
         """A stream comes to its end in order: what is to be sent now goes another way."""
         ways, stream.ways = stream.ways, []
         for way in ways:
-            way.lose(broken=False, managed=None, awaits=False)
+            way.detach(broken=False, managed=None, awaits=False)
 
-    def detached(self, stream: ServerStream, managed: Management | None, *, broken: bool) -> None:
+    def stream_ended(self, stream: ServerStream, managed: Management | None, *, broken: bool) -> None:
         """A stream can be used no longer; ``broken``: nobody has ended it."""
         ways, stream.ways = stream.ways, []
         if managed is not None and not (broken and managed.id and (ways or stream.is_incoming)):
@@ -296,10 +296,10 @@ class Servers(Connections):
         if session is not None:
             session.stream, session.until = None, self.clock.seconds() + self.limits.resume_seconds
         for way in ways:
-            way.lose(broken=broken, managed=managed, awaits=stream.is_incoming)
+            way.detach(broken=broken, managed=managed, awaits=stream.is_incoming)
         if broken and not ways and not self.is_stopping:
             # Those first to whom we have had something to say.
-            for local, remote in sorted(stream.incoming, key=lambda pair: pair not in self.ways)[:_LOOKED_AFTER]:
+            for local, remote in sorted(stream.proven, key=lambda pair: pair not in self.ways)[:_LOOKED_AFTER]:
                 self._look_after(local, remote)
 
     def _look_after(self, local: str, remote: str) -> None:
@@ -308,7 +308,7 @@ class Servers(Connections):
         if way is None:
             self.lost(remote, 0.0)
         elif way.is_free:
-            way.lose(broken=True, managed=None, awaits=False)
+            way.detach(broken=True, managed=None, awaits=False)
 
     def _way(self, local: str, remote: str) -> Way | None:
         """Return the way there; None if there must not be one."""
@@ -323,7 +323,7 @@ class Servers(Connections):
         """Return the counters of a new session."""
         return Management(stanzas=self.limits.queue_stanzas, bytes=self.limits.queue_bytes, id=id)
 
-    def began(self, stream: ServerStream, managed: Management) -> None:
+    def session_began(self, stream: ServerStream, managed: Management) -> None:
         """A peer has begun a session on its stream, or has come back to one."""
         local, remote = stream.local, stream.remote
         resumed = managed.id in self._sessions
@@ -331,7 +331,7 @@ class Servers(Connections):
             self._sessions[managed.id] = _Session(managed, stream, local, remote, stream.is_bidirectional)
         way = self._way(local, remote) if stream.is_bidirectional else None
         if way is not None:
-            way.met(stream, managed)
+            way.session_began(stream, managed)
 
     def find_session(self, id: str, stream: ServerStream) -> Management | None:
         """Return the session that a peer comes back to, taken from the stream it was on (XEP-0198 §5)."""
@@ -370,7 +370,7 @@ class Servers(Connections):
         """Take other rules; streams that they do not allow are ended."""
         self.rules_of = policy
         for stream in list(self.established()):
-            pairs = stream.incoming | {(way.local, way.remote) for way in stream.ways} | {(stream.local, stream.remote)}
+            pairs = stream.proven | {(way.local, way.remote) for way in stream.ways} | {(stream.local, stream.remote)}
             if not all(self.allows(stream, *pair) for pair in pairs):
                 stream.retire()
         for pair in [pair for pair, way in self.ways.items() if way.stream is None]:

@@ -88,7 +88,7 @@ class Way:
 
     # -- streams
 
-    def take(self, stream: ServerStream, *, resumed: bool = False) -> None:
+    def attach(self, stream: ServerStream, *, resumed: bool = False) -> None:
         """Use a stream from now on, on which the pair is proven; ``resumed``: with the session of the one before."""
         self._stop_retrying()
         self._backoff.succeeded()
@@ -104,7 +104,7 @@ class Way:
             self._servers.router.lost(self.remote)  # nobody knows what has happened there meanwhile
         self._servers.router.found(self.remote)
 
-    def lose(self, *, broken: bool, managed: Management | None, awaits: bool) -> None:
+    def detach(self, *, broken: bool, managed: Management | None, awaits: bool) -> None:
         """The stream is gone; with ``managed``, a session is left that might be resumed."""
         self.stream = None
         self._unresumed = managed
@@ -116,13 +116,13 @@ class Way:
         elif broken or self.queue:
             self._dial()
 
-    def met(self, stream: ServerStream, managed: Management) -> None:
+    def session_began(self, stream: ServerStream, managed: Management) -> None:
         """The peer has begun a session on a stream of its own, or has come back to one."""
         if self._unresumed is managed:
             self._unresumed = None  # it was sent what it had missed
-            self.take(stream, resumed=True)
+            self.attach(stream, resumed=True)
         elif self.is_free or self.awaits_resumption:
-            self.take(stream)
+            self.attach(stream)
 
     @property
     def is_free(self) -> bool:
@@ -160,12 +160,12 @@ class Way:
             self._failed(failure)
         else:
             self._dialling = None
-            self.take(stream, resumed=former is not None and self._unresumed is None)
+            self.attach(stream, resumed=former is not None and self._unresumed is None)
 
     def _failed(self, failure: Unreachable) -> None:
         other = self._servers.find_bidirectional(self.local, self.remote)
         if other is not None and self.is_free:
-            self.take(other)  # they have reached us meanwhile
+            self.attach(other)  # they have reached us meanwhile
             return
         now = self._servers.clock.seconds()
         self.failure = failure
