@@ -73,6 +73,12 @@ def test_without_resumption_there_is_no_id(peer: Peer) -> None:
     assert enable(peer, resume=False) == ""
 
 
+def test_nobody_is_promised_a_session_that_cannot_be_kept(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrxmpp.net.sessions._MOST", 0)
+    assert enable(peer) == ""
+    assert handled(peer) == "0"
+
+
 @pytest.mark.parametrize("previd", ["x", "", "x" * 5000])
 def test_an_unknown_session_is_not_found(peer: Peer, previd: str) -> None:
     peer.send(f"<resume xmlns='{SM}' previd='{previd}' h='0'/>")

@@ -297,14 +297,16 @@ class IncomingStream(ServerStream):
             if isinstance(command, Resume):
                 self._resume(command)
             elif isinstance(command, Enable):
-                self.management = self._servers.new_management(management.new_id() if command.resume else "")
+                self.management = self._servers.new_management(
+                    self._servers.sessions.new_id() if command.resume else ""
+                )
                 self.send(Enabled(self.management.id, self._servers.limits.resume_seconds).raw)
                 self._servers.session_began(self, self.management)
         except StanzaError as error:
             self.send(Failed(error.condition).raw)
 
     def _resume(self, command: Resume) -> None:
-        managed = self._servers.find_session(command.previd, self)
+        managed = self._servers.sessions.find(command.previd, self)
         if managed is None:
             raise StanzaError(Condition.ITEM_NOT_FOUND)
         self.send(Resumed(command.previd, managed.h).raw)

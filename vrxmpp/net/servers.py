@@ -25,6 +25,7 @@ from vrxmpp.net.resolve import Resolver
 from vrxmpp.net.s2s import ServerStream
 from vrxmpp.net.s2s_in import IncomingStream
 from vrxmpp.net.s2s_out import Note, OutgoingStream
+from vrxmpp.net.sessions import Sessions
 from vrxmpp.net.tls import ServerCertificates
 from vrxmpp.net.unreachable import Unreachable
 from vrxmpp.net.verifier import Verifier
@@ -36,7 +37,6 @@ from vrxmpp.wire.management import Management
 _MOST_WAYS = 10_000
 _CAUSED = frozenset(("error", "result", "unsubscribed"))  # stanzas that a stranger can make us send: to half the ways
 _MOST_WAITING = 256_000_000  # bytes in all ways together
-_MOST_SESSIONS = 1000  # that a peer may come back to
 _MOST_CERTIFIED = 100_000  # as many as are stored: one certificate can be for any number of names
 _LOOKED_AFTER = 8  # peers of one broken stream: each may lead to somebody else's machine
 _FAILURES_KEPT = 100
@@ -80,18 +80,6 @@ class FailedAttempt:
     reason: str
 
 
-@dataclass(slots=True)
-class _Session:
-    """An XEP-0198 session that a peer has begun with us; without a stream, it is kept until then."""
-
-    managed: Management
-    stream: ServerStream | None
-    local: str
-    remote: str
-    is_bidirectional: bool
-    until: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class Foundations:
     """What federation stands on."""
@@ -133,7 +121,7 @@ class Servers(Connections):
         self.verifier = Verifier(self, self._dialer)
         self._peers = foundations.peers
         self._certified = dict(foundations.certified)
-        self._sessions: dict[str, _Session] = {}
+        self.sessions = Sessions(limits.resume_seconds)
         self.is_stopping = False
         self.is_full = False  # too much waits, as the sweep has seen
 
@@ -289,12 +277,11 @@ class Servers(Connections):
         """A stream can be used no longer; ``broken``: nobody has ended it."""
         ways, stream.ways = stream.ways, []
         if managed is not None and not (broken and managed.id and (ways or stream.is_incoming)):
-            self._sessions.pop(managed.id, None)
+            self.sessions.forget(managed)
             give_back(managed, self.router)
             managed = None
-        session = self._sessions.get(managed.id) if managed is not None and stream.is_incoming else None
-        if session is not None:
-            session.stream, session.until = None, self.clock.seconds() + self.limits.resume_seconds
+        if managed is not None and stream.is_incoming:
+            self.sessions.leave(managed, self.clock.seconds())
         for way in ways:
             way.detach(broken=broken, managed=managed, awaits=stream.is_incoming)
         if broken and not ways and not self.is_stopping:
@@ -325,24 +312,10 @@ class Servers(Connections):
 
     def session_began(self, stream: ServerStream, managed: Management) -> None:
         """A peer has begun a session on its stream, or has come back to one."""
-        local, remote = stream.local, stream.remote
-        resumed = managed.id in self._sessions
-        if managed.id and (resumed or len(self._sessions) < _MOST_SESSIONS):
-            self._sessions[managed.id] = _Session(managed, stream, local, remote, stream.is_bidirectional)
-        way = self._way(local, remote) if stream.is_bidirectional else None
+        self.sessions.keep(managed, stream)
+        way = self._way(stream.local, stream.remote) if stream.is_bidirectional else None
         if way is not None:
             way.session_began(stream, managed)
-
-    def find_session(self, id: str, stream: ServerStream) -> Management | None:
-        """Return the session that a peer comes back to, taken from the stream it was on (XEP-0198 §5)."""
-        session = self._sessions.get(id)
-        if session is None or (session.local, session.remote) != (stream.local, stream.remote):
-            return None
-        if session.is_bidirectional and not stream.is_bidirectional:
-            return None  # what it was not sent could not be sent here
-        if session.stream is not None:
-            session.stream.break_off()
-        return session.managed
 
     # -- time, and the end
 
@@ -351,13 +324,14 @@ class Servers(Connections):
         super().sweep()
         now = self.clock.seconds()
         for pair, way in list(self.ways.items()):
-            way.sweep(now)
+            try:
+                way.sweep(now)
+            except Exception:
+                self.log.failure("the way to {domain} could not be looked after", domain=way.remote)
             if way.is_idle:
                 del self.ways[pair]
         self.is_full = sum(way.queue.bytes for way in self.ways.values()) > _MOST_WAITING
-        for id, session in list(self._sessions.items()):
-            if session.stream is None and now > session.until:
-                del self._sessions[id]
+        self.sessions.sweep(now)
 
     def give_up(self) -> None:
         """The server goes down: tell the senders of all that still waits, while they are there."""
