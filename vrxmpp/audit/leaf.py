@@ -1,0 +1,68 @@
+"""The leaf of a record: a header of fixed size, of which the tree is made (docs/audit-format.md)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from struct import Struct
+from typing import NamedTuple
+
+MAGIC = b"VXA1"
+NONE = 2**64 - 1  # no record
+PUBLIC = bytes(16)  # the key id, and the conversation-day, of what is not sealed
+
+_LAYOUT = Struct(">4sBQQ16sIQ16s32s32sI")
+LEAF_BYTES = _LAYOUT.size
+
+
+class Type(IntEnum):
+    """What a record is about."""
+
+    MESSAGE = 1
+    EDIT = 2
+    RETRACT = 3
+    OUTCOME = 4
+    SESSION = 5
+    STREAM = 6
+    ROSTER = 7
+    CONFIG = 8
+    ACCESS = 9
+    EXPORT = 10
+    HOLD = 11
+    ERASE = 12
+    CLOCK = 13
+    RECONCILE = 14
+    CLOSE = 15
+    WITNESS = 16
+    VERIFY = 17
+
+
+MESSAGES = frozenset((Type.MESSAGE, Type.EDIT, Type.RETRACT))
+"""What somebody has said; each is accepted once by the server, and then routed or refused."""
+
+WITH_STANZA = MESSAGES | {Type.OUTCOME}
+
+
+class Leaf(NamedTuple):
+    """The fields of a leaf, in their order on the disk."""
+
+    type: int
+    number: int
+    time: int  # microseconds since 1970, UTC
+    conversation: bytes  # its id on that day
+    counter: int
+    previous: int
+    key_id: bytes
+    commitment: bytes
+    digest: bytes  # of the payload
+    length: int  # of the payload
+
+    def pack(self) -> bytes:
+        """Write the leaf."""
+        return _LAYOUT.pack(MAGIC, *self)
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Leaf:
+        """Read a leaf; ValueError if it is none."""
+        if len(raw) != LEAF_BYTES or raw[:4] != MAGIC:
+            raise ValueError("this is no leaf")
+        return cls._make(_LAYOUT.unpack(raw)[1:])

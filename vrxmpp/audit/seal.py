@@ -1,0 +1,85 @@
+"""How payloads are sealed and opened: AES-256-GCM under a key of their own (docs/audit-format.md, NIST SP 800-38D)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from os import urandom
+from struct import Struct
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+KEY_BYTES = 32
+SALT_BYTES = 32
+NONCE_BYTES = 12
+TAG_BYTES = 16
+
+_INDEX = Struct(">Q")
+_WHERE = Struct(">QB")  # what the ciphertext is bound to
+
+
+class SealError(Exception):
+    """What was sealed cannot be opened: the wrong key, or not what was written."""
+
+
+class Sealed(NamedTuple):
+    """A payload, and what the leaf says of it."""
+
+    payload: bytes
+    commitment: bytes
+    digest: bytes
+
+
+def record_key(conversation_key: bytes, index: int) -> bytes:
+    """Return the key of one record."""
+    return hmac.digest(conversation_key, b"vrxmpp record key" + _INDEX.pack(index), "sha256")
+
+
+def commit(plaintext: bytes) -> bytes:
+    """Return the commitment to a plaintext, which begins with its salt."""
+    return hmac.digest(plaintext[:SALT_BYTES], plaintext, "sha256")
+
+
+def seal(conversation_key: bytes | None, index: int, type: int, envelope: bytes) -> Sealed:
+    """Seal an envelope; without a key it stays public."""
+    plaintext = urandom(SALT_BYTES) + envelope
+    payload = plaintext if conversation_key is None else _encrypt(conversation_key, index, type, plaintext)
+    return Sealed(payload, commit(plaintext), hashlib.sha256(payload).digest())
+
+
+def reseal(conversation_key: bytes, index: int, type: int, plaintext: bytes) -> bytes:
+    """Seal a plaintext, whose commitment stays, under another key; return the payload."""
+    return _encrypt(conversation_key, index, type, plaintext)
+
+
+def _encrypt(conversation_key: bytes, index: int, type: int, plaintext: bytes) -> bytes:
+    nonce = urandom(NONCE_BYTES)
+    key = record_key(conversation_key, index)
+    return nonce + AESGCM(key).encrypt(nonce, plaintext, _WHERE.pack(index, type))
+
+
+def open_payload(conversation_key: bytes | None, index: int, type: int, payload: bytes) -> bytes:
+    """Return the plaintext: the salt, and the envelope behind it. Raises SealError."""
+    if conversation_key is None:
+        return payload
+    try:
+        cipher = AESGCM(record_key(conversation_key, index))
+        return cipher.decrypt(payload[:NONCE_BYTES], payload[NONCE_BYTES:], _WHERE.pack(index, type))
+    except (InvalidTag, ValueError):
+        raise SealError(f"record {index} cannot be opened with this key") from None
+
+
+def wrap(key: bytes, secret: bytes, context: bytes) -> bytes:
+    """Encrypt a secret that is stored under another key; ``context`` says what it is."""
+    nonce = urandom(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, secret, context)
+
+
+def unwrap(key: bytes, wrapped: bytes, context: bytes) -> bytes:
+    """Decrypt what was wrapped. Raises SealError."""
+    try:
+        return AESGCM(key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], context)
+    except (InvalidTag, ValueError):
+        raise SealError("this cannot be opened with this key") from None
