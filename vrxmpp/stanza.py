@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 
 Kind = Literal["message", "presence", "iq"]
 
+UNSEEN, PENDING, REFUSED, UNARCHIVED = -1, -2, -3, -4
+"""Of a stanza's ``record``: nobody has asked the archive yet; it is being written; it could not be, and nobody may have
+the stanza; the stanza goes its way without."""
+
 
 class Stanza:
     """A message, presence or iq. Not changed by anybody once the router has it: ``with_*`` returns a new one.
 
     ``payloads`` are the qualified names of the direct children, ``inner`` the bytes between the tags, ``extra`` what
-    the start tag carries beyond the attributes RFC 6120 §8.1 defines, serialised, with a space before each.
+    the start tag carries beyond the attributes RFC 6120 §8.1 defines, serialised, with a space before each. ``record``
+    is its place in the archive, which alone is set on a stanza that is on its way.
     """
 
-    __slots__ = ("_tail", "extra", "id", "inner", "kind", "lang", "payloads", "sender", "to", "type")
+    __slots__ = ("_tail", "extra", "id", "inner", "kind", "lang", "payloads", "record", "sender", "to", "type")
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Stanza:
         self.payloads = payloads
         self.inner = inner
         self.extra = extra
+        self.record = UNSEEN
         self._tail: bytes | None = None
 
     @property
@@ -88,7 +94,7 @@ class Stanza:
         return dom.parse(self.raw)
 
     def _copy(self) -> Stanza:
-        return Stanza(
+        copy = Stanza(
             self.kind,
             to=self.to,
             sender=self.sender,
@@ -99,6 +105,8 @@ class Stanza:
             inner=self.inner,
             extra=self.extra,
         )
+        copy.record = self.record
+        return copy
 
     def with_to(self, to: Jid) -> Stanza:
         """Return the same stanza for another recipient."""

@@ -1,4 +1,4 @@
-"""What the core asks of its neighbours, and does not know by name: other servers, time, and a client's connection."""
+"""What the core asks of its neighbours, and does not know by name: other servers, the archive, time, a connection."""
 
 from __future__ import annotations
 
@@ -26,6 +26,44 @@ class Remote(Protocol):
 
     def send(self, stanza: Stanza) -> None:
         """Take a stanza for another server, or raise StanzaError if that cannot be."""
+
+
+class Audit(Protocol):
+    """The archive: what it wants to have is on its disk before anybody else gets it."""
+
+    def wants(self, stanza: Stanza) -> bool:
+        """Whether this message must be on the disk before anybody has it."""
+
+    def record(self, stanza: Stanza, facts: bytes, done: Callable[[], None]) -> None:
+        """Take a message, and mark it as PENDING; ``facts`` is a line of JSON about where it came from.
+
+        Later ``stanza.record`` is its place in the archive, UNARCHIVED or REFUSED, and then ``done`` is called: once
+        for all that have become so at the same moment.
+        """
+
+    def outcome(self, stanza: Stanza, outcome: str) -> None:
+        """Note what became of a message that is in the archive: "refused: CONDITION", "kept" and the like."""
+
+    def note(self, type: str, conversation: str, **facts: object) -> None:
+        """Note something else that happened: a "session", "stream", "roster" or "config" event. It never waits."""
+
+
+class NoAudit:
+    """There is no archive."""
+
+    def wants(self, stanza: Stanza) -> bool:
+        """Nothing."""
+        return False
+
+    def record(self, stanza: Stanza, facts: bytes, done: Callable[[], None]) -> None:
+        """Nothing is wanted, so nothing comes."""
+        raise NotImplementedError
+
+    def outcome(self, stanza: Stanza, outcome: str) -> None:
+        """It goes unnoted."""
+
+    def note(self, type: str, conversation: str, **facts: object) -> None:
+        """It goes unnoted."""
 
 
 class Outlet(Protocol):

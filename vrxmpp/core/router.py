@@ -10,7 +10,9 @@ The one rule of refusal: an error never answers an error or a result, and every 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -22,11 +24,11 @@ from vrxmpp.core.account import Account
 from vrxmpp.core.delivery import Action, Address, Situation
 from vrxmpp.core.host import Host, IqHandler
 from vrxmpp.core.module import At, Payload, Request
-from vrxmpp.core.peers import Remote
+from vrxmpp.core.peers import Audit, NoAudit, Remote
 from vrxmpp.core.session import Session
 from vrxmpp.core.stages import Side, Walk
 from vrxmpp.errors import Condition, StanzaError, StreamError
-from vrxmpp.stanza import Stanza
+from vrxmpp.stanza import REFUSED, UNSEEN, Stanza
 from vrxmpp.store.interfaces import StorageError
 from vrxmpp.waiting import Waiting
 
@@ -50,6 +52,8 @@ class Router:
     def __init__(self, remote: Remote | None = None) -> None:
         self.hosts: dict[str, Host] = {}
         self.services: dict[str, Remote] = {}  # domains on this machine that are nobody's host (XEP-0114)
+        self.audit: Audit = NoAudit()
+        self.routed = 0  # messages that were in the archive first
         if remote is not None:
             self.remote = remote
 
@@ -72,6 +76,8 @@ class Router:
     def from_client(self, stanza: Stanza, session: Session) -> Waiting | None:
         """Take what a local client has sent; its ``from`` is the session's."""
         try:
+            if stanza.kind == "message" and (recording := self._recording(stanza, session)) is not None:
+                return recording
             waiting = self._leave(stanza, session)
         except StanzaError as error:
             self.refuse(stanza, error)
@@ -86,6 +92,8 @@ class Router:
     def route(self, stanza: Stanza) -> Waiting | None:
         """Bring a stanza to its address; the sender is told if that cannot be."""
         try:
+            if stanza.kind == "message" and (recording := self._recording(stanza, None)) is not None:
+                return recording
             if stanza.kind == "iq":
                 _check_iq(stanza)
             waiting = self._arrive(stanza)
@@ -96,6 +104,28 @@ class Router:
         else:
             return None if waiting is None else self.finish(stanza, waiting)
         return None
+
+    def _recording(self, stanza: Stanza, session: Session | None) -> Waiting | None:
+        """Let no message pass that the archive wants and has not; StanzaError if it cannot have it.
+
+        Connections have theirs recorded before (``Connection.record``); the rest waits here.
+        """
+        if stanza.record == UNSEEN and self.audit.wants(stanza):
+            return self._record(stanza, session)
+        if stanza.record == REFUSED:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "the archive cannot take it now")
+        if stanza.record >= 0:
+            self.routed += 1
+        return None
+
+    async def _record(self, stanza: Stanza, session: Session | None) -> None:
+        recorded: Deferred[None] = Deferred()
+        facts = {} if session is None else {"session": session.jid.text, "address": session.address}
+        self.audit.record(stanza, json.dumps(facts).encode(), partial(recorded.callback, None))
+        await recorded
+        waiting = self.route(stanza) if session is None else self.from_client(stanza, session)
+        if waiting is not None:
+            await waiting
 
     def send(self, stanza: Stanza) -> Deferred[None] | None:
         """Route a stanza whose further way need not be waited for; it can be, by what is returned. It never fails."""
@@ -109,6 +139,8 @@ class Router:
 
     def refuse(self, stanza: Stanza, error: StanzaError) -> None:
         """Answer a stanza with an error, unless it is an answer itself (RFC 6120 §8.3.1)."""
+        if stanza.record >= 0:
+            self.audit.outcome(stanza, f"refused: {error.condition}")
         sender = stanza.sender
         if stanza.type in _ANSWERS or sender is None:
             return

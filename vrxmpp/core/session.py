@@ -62,8 +62,8 @@ class Session:
         self.directed: dict[str, Jid] | None = None  # whom presence was sent to directly (RFC 6121 §4.6)
         self.pending: Pending | None = None
 
-    def receive(self, stanza: Stanza) -> Waiting | None:
-        """Take a stanza that the client has sent; return the rest of the work, if it must wait."""
+    def accept(self, stanza: Stanza) -> None:
+        """Let a stanza of the client say who has sent it; StreamError if it says something else."""
         claimed = stanza.sender
         if claimed is not None and claimed not in (self.jid, self.account.jid):
             # RFC 6120 §8.1.2.1: the 'from' is the full or the bare JID of the connected resource.
@@ -71,6 +71,11 @@ class Session:
         stanza.sender = self.jid
         if not stanza.lang:
             stanza.lang = self.lang  # RFC 6120 §8.1.5
+
+    def receive(self, stanza: Stanza) -> Waiting | None:
+        """Take a stanza that the client has sent; return the rest of the work, if it must wait."""
+        if stanza.record < 0:
+            self.accept(stanza)  # what is in the archive has been looked at before
         return self.host.router.from_client(stanza, self)
 
     def deliver(self, stanza: Stanza) -> None:

@@ -52,7 +52,11 @@ class ClientConnection(Connection):
         """A resource is bound: from now on there is a session."""
         self._session = session
         self._beginning = None
-        self.begin(session.receive)
+        self.begin(session.receive, session.accept)
+
+    def describe(self) -> dict[str, str]:
+        """What the archive notes of the client."""
+        return super().describe() | {"session": self._session.jid.text if self._session is not None else ""}
 
     def ended(self) -> None:
         """The session ends with the stream."""

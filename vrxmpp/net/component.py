@@ -61,7 +61,7 @@ class ComponentConnection(Connection):
         component.join(self)
         self.stream.move(Sign.BOUND)
         self.know()
-        self.begin(component.receive)
+        self.begin(component.receive, component.accept)
         self.send(b"<handshake/>")
         component.came()
 
@@ -76,6 +76,10 @@ class ComponentConnection(Connection):
             raise StreamError(StreamCondition.INVALID_FROM)
         if stanza.type not in {"error", "result"}:
             self.send(stanza.refusal(StanzaError(Condition.JID_MALFORMED, event.reason)).raw)
+
+    def describe(self) -> dict[str, str]:
+        """What the archive notes of the component."""
+        return super().describe() | {"component": self._component.jid.text if self._component is not None else ""}
 
     @property
     def is_behind(self) -> bool:

@@ -83,13 +83,17 @@ class Service(ABC):
         if stanza.kind == "iq" and stanza.type in _REQUESTS:
             self._expect(stanza)
 
-    def receive(self, stanza: Stanza) -> Waiting | None:
-        """Take a stanza that the service has sent (XEP-0114 §3); return the rest of the work, if it must wait."""
+    def accept(self, stanza: Stanza) -> None:
+        """See whether a stanza of the service has the addresses it must have (XEP-0114 §3)."""
         sender, to = stanza.sender, stanza.to
         if sender is None or to is None:
             raise StreamError(StreamCondition.IMPROPER_ADDRESSING)
         if sender.domain != self.jid.domain:
             raise StreamError(StreamCondition.INVALID_FROM)
+
+    def receive(self, stanza: Stanza) -> Waiting | None:
+        """Take a stanza that the service has sent; return the rest of the work, if it must wait."""
+        self.accept(stanza)
         if stanza.kind == "iq" and stanza.type in _ANSWERS and not self.settle(stanza):
             return None  # an answer goes only to who has asked
         for authority in self._authorities():

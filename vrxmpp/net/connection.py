@@ -7,12 +7,13 @@ a client's, another server's, a component's.
 
 from __future__ import annotations
 
+import json
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from enum import IntFlag, auto
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from OpenSSL import SSL
 from twisted.internet import protocol
@@ -26,7 +27,7 @@ from zope.interface import implementer
 from vrxmpp import ns
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.net.limits import Bucket
-from vrxmpp.stanza import Stanza
+from vrxmpp.stanza import PENDING, UNARCHIVED, UNSEEN, Stanza
 from vrxmpp.waiting import Waiting
 from vrxmpp.wire import writer
 from vrxmpp.wire.events import End, Event, Header, Malformed, Nonza
@@ -40,6 +41,7 @@ _PIECE = 8192  # bytes of one peer before others have their turn
 _TURN_SECONDS = 0.005  # the same, in time
 # A peer that has silently vanished is found out after seven minutes; the kernel's own idea is two hours.
 _KEEPALIVE = {"TCP_KEEPIDLE": 300, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 4}
+_NOT_RECORDED = (UNSEEN, UNARCHIVED)
 _STREAM_ERROR = ns.qname(ns.STREAM, "error")
 
 
@@ -48,6 +50,7 @@ class Hold(IntFlag):
 
     NOT = 0
     WORK = auto()  # something waits
+    RECORD = auto()  # a message is being written into the archive
     RATE = auto()  # it has sent too fast
     OUTPUT = auto()  # it does not read
     TURN = auto()  # it is somebody else's turn
@@ -72,7 +75,10 @@ class Connection(protocol.Protocol, ABC):
         policy = connections.policy
         self.framer = Framer(policy.before_login, content)
         self._receive: Callable[[Stanza], Waiting | None] | None = None  # takes the stanzas, once there may be any
+        self._accept: Callable[[Stanza], None] | None = None  # looks at their addresses before that
+        self._facts = b""  # what the archive notes of the connection
         self._held = Hold.NOT
+        self._is_paused = False  # whether the transport has been told
         self._events: list[Event] = []  # what came and is held back
         self._unparsed = b""  # what came behind that
         self._more = False  # whether others follow the event that is being dealt with
@@ -102,6 +108,17 @@ class Connection(protocol.Protocol, ABC):
     @abstractmethod
     def secured(self) -> None:
         """TLS is there, by STARTTLS or from the start."""
+
+    def describe(self) -> dict[str, str]:
+        """Return what the archive notes of the connection: where it comes from, and how it is protected."""
+        tls = self.tls()
+        security = f"{tls.get_protocol_version_name()} {tls.get_cipher_name()}" if tls is not None else ""
+        return {"address": self.address, "tls": security}
+
+    def receive_late(self, stanza: Stanza) -> Waiting | None:
+        """Take a stanza that was given to the archive before the stream ended."""
+        assert self._receive is not None
+        return self._receive(stanza)
 
     @abstractmethod
     def show_header(self) -> None:
@@ -135,6 +152,8 @@ class Connection(protocol.Protocol, ABC):
         if self._held or len(data) > _PIECE:
             if Hold.OVER not in self._held:
                 self._unparsed += data  # never more than the transport had read when it was told to pause
+                if self._held:
+                    self._pause()
                 self._read_on()
         else:
             self._read(data)
@@ -202,6 +221,10 @@ class Connection(protocol.Protocol, ABC):
         try:
             for index, event in enumerate(events):
                 if type(event) is Stanza and self._receive is not None:
+                    if event.kind == "message" and event.record < 0 and self._is_recording(events, index):
+                        self._held |= Hold.RECORD
+                        self._events = events[index:]
+                        return
                     waiting = self._receive(event)
                     if waiting is not None:
                         self._work(waiting)
@@ -213,9 +236,12 @@ class Connection(protocol.Protocol, ABC):
                     self._connections.clock.callLater(0, self._release, Hold.TURN)
                 if self._held:
                     self._events = events[index + 1 :]
-                    return
+                    break
         except Exception:
+            self._events = events[index + 1 :]
             self._fail(Failure())
+        if Hold.OVER in self._held:
+            self._keep_recorded()
 
     def _negotiate(self, event: Event) -> None:
         """Deal with whatever is not a stanza in its time."""
@@ -244,6 +270,58 @@ class Connection(protocol.Protocol, ABC):
         self._hang_up(last)
         self.ended()
 
+    # -- the archive
+
+    def _is_recording(self, events: list[Event], index: int) -> bool:
+        """Whether a message must wait for the archive, which is given it now together with those that follow.
+
+        So what a peer says in one go is written in one go; and still nothing overtakes anything.
+        """
+        message = events[index]
+        assert isinstance(message, Stanza)
+        if message.record == UNSEEN:
+            self._record(events[index:])
+        return message.record == PENDING
+
+    def _record(self, events: list[Event]) -> None:
+        audit, accept = self._connections.audit, self._accept
+        assert accept is not None
+        for event in events:
+            if type(event) is not Stanza:
+                return  # the end, or a violation: what is behind it may not count
+            if event.kind != "message" or event.record != UNSEEN:
+                continue
+            if not audit.wants(event):
+                event.record = UNARCHIVED
+                continue
+            try:
+                accept(event)
+            except StreamError:
+                return  # it ends the stream when its turn comes
+            audit.record(event, self._facts, self.recorded)
+
+    def recorded(self) -> None:
+        """The archive has answered."""
+        self._release(Hold.RECORD)
+
+    def _keep_recorded(self) -> None:
+        """The stream has ended. What is in the archive goes its way still, and nothing else."""
+        self._events = [event for event in self._events if type(event) is Stanza and event.record not in _NOT_RECORDED]
+        if self._events and not self._held & (Hold.WORK | Hold.RECORD):
+            self._held |= Hold.RECORD
+            self._connections.clock.callLater(0, self._release, Hold.RECORD)
+
+    def _take_recorded(self) -> None:
+        while self._events and not self._held & (Hold.WORK | Hold.RECORD):
+            stanza = cast(Stanza, self._events[0])
+            if stanza.record == PENDING:
+                self._held |= Hold.RECORD
+                return
+            del self._events[0]
+            waiting = self.receive_late(stanza)
+            if waiting is not None:
+                self._work(waiting)
+
     # -- waiting
 
     def _work(self, waiting: Waiting) -> None:
@@ -262,21 +340,33 @@ class Connection(protocol.Protocol, ABC):
             self.close(StreamError(StreamCondition.INTERNAL_SERVER_ERROR))
 
     def _hold(self, reason: Hold) -> None:
-        if not self._held:
-            self.transport.pauseProducing()
         self._held |= reason
+        self._pause()
+
+    def _pause(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self.transport.pauseProducing()
+
+    def _go_on(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self.transport.resumeProducing()
 
     def _release(self, reason: Hold) -> None:
         if not self._held & reason:
             return
         self._held &= ~reason
+        if Hold.OVER in self._held:
+            self._take_recorded()
+            return
         if self._held:
             return
         events, self._events = self._events, []
         self._take(events)
         self._read_on()
         if not self._held:
-            self.transport.resumeProducing()
+            self._go_on()
 
     # -- output
 
@@ -335,7 +425,7 @@ class Connection(protocol.Protocol, ABC):
     def _hang_up(self, last: bytes) -> None:
         """Say the last words; the connection ends when they are read, or at its deadline."""
         transport = self.transport
-        transport.resumeProducing()  # if it was held: TLS ends with a word from the other side
+        self._go_on()  # if it was held: TLS ends with a word from the other side
         if self._is_producer:
             transport.unregisterProducer()  # or the transport would wait for it to finish
         transport.write(b"".join((*(self._backlog or ()), last)))
@@ -362,9 +452,9 @@ class Connection(protocol.Protocol, ABC):
     def _stop(self) -> None:
         """Neither read nor write from now on."""
         self._held |= Hold.OVER
-        self._events = []
         self._unparsed = b""
         self._backlog = deque()
+        self._keep_recorded()
 
     # -- what negotiations ask for
 
@@ -404,9 +494,11 @@ class Connection(protocol.Protocol, ABC):
         if self.is_incoming:
             self._connections.addresses.logged_in(self.address)
 
-    def begin(self, receive: Callable[[Stanza], Waiting | None]) -> None:
-        """From now on stanzas come and go."""
+    def begin(self, receive: Callable[[Stanza], Waiting | None], accept: Callable[[Stanza], None]) -> None:
+        """From now on stanzas come and go; ``accept`` raises StreamError for those that must not come."""
         self._receive = receive
+        self._accept = accept
+        self._facts = json.dumps(self.describe(), ensure_ascii=False).encode()
         self._deadline = 0.0
         if not self._is_producer:
             self._is_producer = True

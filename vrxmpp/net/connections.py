@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from vrxmpp.core.peers import Audit, NoAudit
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.net.connection import Connection
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
@@ -43,6 +44,7 @@ class Connections:
         self.policy = policy
         self.addresses = addresses
         self.clock = clock
+        self.audit: Audit = NoAudit()
         self.connections: set[Connection] = set()
         self._all_gone: Deferred[None] | None = None
         self._sweeper = LoopingCall(self.sweep)

@@ -54,6 +54,7 @@ class ServerStream(Connection):
         self.is_retired = False  # no stanza is to be sent any more
         self._is_broken = False
         self._is_detached = False
+        self._is_managed = False  # whether there were acknowledgements when the stream ended
         self._has_left = False  # our end of the stream is sent
         self._uncounted = False  # whether a stanza of theirs is being dealt with
         self._used = False  # since the last sweep
@@ -71,7 +72,7 @@ class ServerStream(Connection):
         self.stream.move(Sign.BOUND)
         if not self.is_known:
             self.know()
-        self.begin(self.receive)
+        self.begin(self.receive, self.accept)
         self.log.info(
             "a stream {direction} {remote} is open: {authentication}, {tls}",
             direction="from" if self.is_incoming else "to",
@@ -80,14 +81,19 @@ class ServerStream(Connection):
             tls=self.tls_version or "no TLS",
         )
 
-    def receive(self, stanza: Stanza) -> Waiting | None:
-        """Take a stanza, if it is from whom and for whom it may be (RFC 6120 §4.9.3.6, §4.9.3.7, §4.9.3.9)."""
+    def accept(self, stanza: Stanza) -> None:
+        """See whether a stanza is from whom and for whom it may be (RFC 6120 §4.9.3.6, §4.9.3.7, §4.9.3.9)."""
         to, sender = stanza.to, stanza.sender
         if to is None or sender is None:
             raise StreamError(StreamCondition.IMPROPER_ADDRESSING)
         if (to.domain, sender.domain) not in self.proven:
             ours = self._servers.router.is_ours(to.domain)
             raise StreamError(StreamCondition.INVALID_FROM if ours else StreamCondition.HOST_UNKNOWN)
+
+    def receive(self, stanza: Stanza) -> Waiting | None:
+        """Take a stanza that the peer has sent; return the rest of the work, if it must wait."""
+        if stanza.record < 0:
+            self.accept(stanza)  # what is in the archive has been looked at before
         self._used = True
         waiting = self._servers.router.route(stanza)
         if self.management is not None:
@@ -95,6 +101,17 @@ class ServerStream(Connection):
                 return self._count_after(waiting, self.management)
             self.management.handled()
         return waiting
+
+    def receive_late(self, stanza: Stanza) -> Waiting | None:
+        """The stream has ended: what was not acknowledged comes again, by the next one (XEP-0198 §5)."""
+        if not self._is_managed:
+            return super().receive_late(stanza)
+        self._connections.audit.outcome(stanza, "not routed: the stream broke, and it will come again")
+        return None
+
+    def describe(self) -> dict[str, str]:
+        """What the archive notes of the stream."""
+        return super().describe() | {"peer": self.remote, "authentication": self.authentication}
 
     async def _count_after(self, waiting: Waiting, managed: Management) -> None:
         """XEP-0198 §4: a stanza is acknowledged when it is dealt with."""
@@ -214,6 +231,7 @@ class ServerStream(Connection):
         """The stream is over: nobody may use it, and what was not acknowledged goes back, or waits for the next."""
         self.is_retired = True
         managed, self.management = self.management, None
+        self._is_managed = self._is_managed or managed is not None
         if managed is not None and self._uncounted:
             managed.handled()  # it will be dealt with, and must not come again
             self._uncounted = False
