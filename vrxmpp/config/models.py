@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic import field_validator as check
 
+from vrxmpp.config.audit import Audit, HostAudit
 from vrxmpp.config.components import Component, ComponentConnections, parents
 from vrxmpp.config.endpoints import is_local
 from vrxmpp.config.files import certified_key, public_key
@@ -60,6 +61,7 @@ class Host(Table):
     )
     contacts: Contacts = Field(default=Contacts(), description=Contacts.__doc__)
     s2s: HostFederation = Field(default=HostFederation(), description=HostFederation.__doc__)
+    audit: HostAudit = Field(default=HostAudit(), description=HostAudit.__doc__)
     limits: HostLimits = Field(default=HostLimits(), description=HostLimits.__doc__)
 
     @check("domain")
@@ -137,6 +139,14 @@ class Authentication(Table):
     failures_per_stream: int = number(5, 1, 100, "Failed attempts after which a stream is closed.")
 
 
+class Metrics(Table):
+    """Where Prometheus may ask how the server is."""
+
+    listen: tuple[Endpoint, ...] = Field(
+        default=(), description="Listeners that answer GET /metrics; best a loopback address."
+    )
+
+
 class Config(Table):
     """The whole file. Relative paths are relative to the directory the file is in."""
 
@@ -152,6 +162,8 @@ class Config(Table):
     s2s: ServerConnections = Field(default=ServerConnections(), description=ServerConnections.__doc__)
     database: Database = Field(default=Database(), description=Database.__doc__)
     authentication: Authentication = Field(default=Authentication(), description=Authentication.__doc__)
+    audit: Audit = Field(default=Audit(), description=Audit.__doc__)
+    metrics: Metrics = Field(default=Metrics(), description=Metrics.__doc__)
     limits: Limits = Field(default=Limits(), description=Limits.__doc__)
 
     @check("hosts")
@@ -174,6 +186,10 @@ class Config(Table):
     def federation(self, host: Host) -> ServerConnections:
         """Return [s2s] as it is in force for ``host``: its own policy, else the common one."""
         return self.s2s.model_copy(update=host.s2s.model_dump(exclude_none=True))
+
+    def archived(self, host: Host) -> Audit:
+        """Return [audit] as it is in force for ``host``: its own policy, else the common one."""
+        return self.audit.model_copy(update=host.audit.model_dump(exclude_none=True))
 
     def managed_hosts(self, component: Component) -> tuple[str, ...]:
         """Return the domains for whose users the component's privileges hold."""
