@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_NEW = ".new"  # being written; nothing needs it yet
-_OLD = ".old"  # replaced or destroyed, and still to be overwritten
+_NEW = ".vrxmpp-new"  # being written; nothing needs it yet
+_OLD = ".vrxmpp-old"  # replaced or destroyed, and still to be overwritten
 
 
 @contextmanager
@@ -18,33 +18,40 @@ def changing(directory: Path) -> Iterator[None]:
     held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
-        _sweep(directory)
+        for left in [*directory.glob(f".*{_NEW}"), *directory.glob(f".*{_OLD}")]:
+            _clear(left)
         yield
     finally:
         os.close(held)
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file, in place of one that may be there. Within ``changing``; raises OSError with nothing changed."""
+    """Write a file, in place of one that may be there; the old one stays if this fails. Raises OSError."""
     new, old = _beside(path, _NEW), _beside(path, _OLD)
+    _clear(new)
+    _clear(old)
     try:
         _write(new, content)
         with suppress(FileNotFoundError):
             os.link(path, old)  # a name by which the old bytes are found, even after a crash
+        os.replace(new, path)
     except OSError:
-        _sweep(path.parent)
+        with suppress(OSError):
+            _clear(new)
+            _clear(old)
         raise
-    os.replace(new, path)
     _sync(path.parent)
-    _sweep(path.parent)
+    _clear(old)
 
 
 def destroy(path: Path) -> None:
-    """Overwrite and remove a file that may be there. Within ``changing``; raises OSError."""
+    """Overwrite and remove a file that may be there. Raises OSError."""
+    old = _beside(path, _OLD)
+    _clear(old)
     with suppress(FileNotFoundError):
-        os.replace(path, _beside(path, _OLD))
+        os.replace(path, old)
         _sync(path.parent)
-    _sweep(path.parent)
+    _clear(old)
 
 
 def make_directory(path: Path) -> None:
@@ -59,21 +66,23 @@ def _beside(path: Path, ending: str) -> Path:
     return path.with_name(f".{path.name}{ending}")
 
 
+def _clear(left: Path) -> None:
+    """Overwrite and remove what is left of a file, if it is there."""
+    if not left.exists():
+        return
+    path = left.with_name(left.name[1:].removesuffix(_OLD))
+    if not (path.exists() and path.samefile(left)):  # else it was never replaced
+        _overwrite(left)
+    left.unlink()
+    _sync(left.parent)
+
+
 def _write(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
-
-
-def _sweep(directory: Path) -> None:
-    for left in [*directory.glob(f".*{_NEW}"), *directory.glob(f".*{_OLD}")]:
-        path = left.with_name(left.name[1:].removesuffix(_OLD))
-        if not (path.exists() and path.samefile(left)):  # else it was never replaced
-            _overwrite(left)
-        left.unlink()
-        _sync(directory)
 
 
 def _overwrite(path: Path) -> None:

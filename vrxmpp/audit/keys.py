@@ -152,9 +152,8 @@ class KeyStore:
             for class_name, day in self.list():
                 file = self._read(class_name, day)
                 key_id, wrapped = bytes.fromhex(file["key_id"]), _bytes(file["wraps"].get("root", ""))
-                if wrapped and not _opens(new_root, wrapped, key_id):
-                    secret = unwrap(old_root, wrapped, key_id)
-                    file["wraps"]["root"] = _text(wrap(new_root, secret, key_id))
+                if wrapped:
+                    file["wraps"]["root"] = _text(rewrap(old_root, new_root, wrapped, key_id))
                     self._write(class_name, day, file)
 
     def _path(self, class_name: str, day: date) -> Path:
@@ -197,6 +196,15 @@ class KeyStore:
             raise KeyFileError(f"{path}: the keys in it are damaged") from None
 
 
+def rewrap(old: bytes, new: bytes, wrapped: bytes, context: bytes) -> bytes:
+    """Wrap under another key what is under one, or under the other already. Raises SealError."""
+    try:
+        secret = unwrap(new, wrapped, context)
+    except SealError:
+        secret = unwrap(old, wrapped, context)
+    return wrap(new, secret, context)
+
+
 def _seal(keys: DayKeys, root: bytes | None, officers: Mapping[str, PublicKey]) -> bytes:
     if not officers:
         raise SealError(f"{keys.class_name} {keys.day} would open to nobody: there is no officer")
@@ -236,14 +244,6 @@ def _officer_secret(file: dict[str, Any], name: str, identity: Identity) -> byte
     if wrapped is None:
         raise SealError(f"{file['class']} {file['day']} is not sealed to {name}")
     return identity.open(_bytes(wrapped))
-
-
-def _opens(key: bytes, wrapped: bytes, context: bytes) -> bool:
-    try:
-        unwrap(key, wrapped, context)
-    except SealError:
-        return False
-    return True
 
 
 def _name(path: Path) -> tuple[str, date]:
