@@ -1,0 +1,150 @@
+"""The day that is running: its time and keys, where its conversations have got to, how its records are sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from typing import NamedTuple
+
+from vrxmpp.audit.frames import Entry
+from vrxmpp.audit.keys import DayKeys
+from vrxmpp.audit.leaf import NONE, PUBLIC, Leaf, Type
+from vrxmpp.audit.policy import check_class_name
+from vrxmpp.audit.seal import seal
+from vrxmpp.audit.tree import leaf_hash
+
+AUDIT = "audit"
+"""The class of what officers and administrators do."""
+
+PUBLIC_TYPES = frozenset(range(Type.ERASE, Type.VERIFY + 1))
+AUDIT_TYPES = frozenset((Type.CONFIG, Type.ACCESS, Type.EXPORT, Type.HOLD))
+
+STEP = 2_000_000  # microseconds: a clock that jumps further is recorded
+
+_DAY = 86_400_000_000  # microseconds
+_EPOCH = date(1970, 1, 1).toordinal()
+_MOST_KEYS = 16_384  # of conversations that are at hand; others are derived again
+
+
+class Position(NamedTuple):
+    """How far a conversation-day has got."""
+
+    counter: int  # of its next record
+    last: int  # index of its last
+
+
+class _Conversation(NamedTuple):
+    id: bytes
+    key: bytes | None
+    key_id: bytes
+
+
+class Reading(NamedTuple):
+    """What the clocks say, in microseconds."""
+
+    wall: int
+    passed: int
+    time: int  # for the next records
+    step: int  # by which the clock has jumped, or 0
+
+
+class Clock:
+    """The time of the log, which never runs backwards, beside the time that has passed (both in microseconds)."""
+
+    def __init__(self, now: Callable[[], int], monotonic: Callable[[], int], last: int) -> None:
+        self._now, self._monotonic, self._last = now, monotonic, last
+        self._wall, self._passed = max(now(), last), monotonic()
+
+    def read(self) -> Reading:
+        """Return the time, and whether the clock has jumped since the last reading that was kept."""
+        wall, passed = self._now(), self._monotonic()
+        step = wall - self._wall - (passed - self._passed)
+        return Reading(wall, passed, max(wall, self._last), step if abs(step) > STEP else 0)
+
+    def keep(self, reading: Reading) -> None:
+        """Go on from a reading: what was recorded has its time."""
+        self._wall, self._passed, self._last = reading[:3]
+
+
+class Batch(NamedTuple):
+    """Records ready to be committed."""
+
+    rows: list[tuple[int, bytes, bytes]]  # index, leaf, payload
+    hashes: list[bytes]  # of the leaves
+    moved: dict[bytes, Position]
+
+
+def day_of(time: int) -> date:
+    """Return the day (UTC) of a time in microseconds."""
+    return date.fromordinal(_EPOCH + time // _DAY)
+
+
+def check_entries(entries: Iterable[Entry]) -> None:
+    """Refuse what has no type or class, or one that does not go with the other: ValueError, PolicyError."""
+    for type, class_name in {(entry.type, entry.class_name) for entry in entries}:
+        name = Type(type).name.lower()
+        if (class_name == "") != (type in PUBLIC_TYPES):
+            raise ValueError(f"a record of type {name} is {'sealed: it has a class' if not class_name else 'public'}")
+        if class_name:
+            check_class_name(class_name)
+        if type in AUDIT_TYPES and class_name != AUDIT:
+            raise ValueError(f"a record of type {name} is of the class {AUDIT}")
+
+
+class Day:
+    """A day's conversations. ``open_keys`` returns the keys of a class for this day, new if there are none."""
+
+    def __init__(self, day: date, first: int, open_keys: Callable[[str, date], DayKeys]) -> None:
+        self.date = day
+        self.first = first  # index of its first record
+        self.positions: dict[bytes, Position] = {}  # by conversation-day id
+        self._open_keys = open_keys
+        self._keys: dict[str, DayKeys] = {}
+        self._conversations: dict[tuple[str, str], _Conversation] = {}
+
+    @classmethod
+    def resume(cls, leaves: Iterable[Leaf], open_keys: Callable[[str, date], DayKeys]) -> Day | None:
+        """Return the day of the newest leaf, from the leaves, the newest first; None if there is none."""
+        day: Day | None = None
+        for leaf in leaves:
+            of = day_of(leaf.time)
+            if day is None:
+                day = cls(of, leaf.number, open_keys)
+            elif of != day.date:
+                break
+            day.first = leaf.number
+            if leaf.conversation != PUBLIC and leaf.conversation not in day.positions:
+                day.positions[leaf.conversation] = Position(leaf.counter + 1, leaf.number)
+        return day
+
+    def seal(self, entries: Sequence[Entry], index: int, time: int) -> Batch:
+        """Seal entries as records from ``index`` on. Raises SealError. The day moves only when told so."""
+        batch = Batch([], [], {})
+        rows, hashes, moved = batch
+        conversations, positions = self._conversations, self.positions
+        for type, class_name, name, envelope in entries:
+            conversation = conversations.get((class_name, name)) or self._conversation(class_name, name)
+            id, key, key_id = conversation
+            payload, commitment, digest = seal(key, index, type, envelope)
+            if key is None:
+                counter, last = 0, NONE
+            else:
+                counter, last = moved.get(id) or positions.get(id) or (0, NONE)
+                moved[id] = Position(counter + 1, index)
+            leaf = Leaf(type, index, time, id, counter, last, key_id, commitment, digest, len(payload)).pack()
+            rows.append((index, leaf, payload))
+            hashes.append(leaf_hash(leaf))
+            index += 1
+        return batch
+
+    def _conversation(self, class_name: str, name: str) -> _Conversation:
+        if not class_name:
+            return _Conversation(PUBLIC, None, PUBLIC)
+        keys = self._keys.get(class_name)
+        if keys is None:
+            keys = self._keys[class_name] = self._open_keys(class_name, self.date)
+        id = keys.conversation_id(name)
+        if len(self._conversations) >= _MOST_KEYS:
+            self._conversations.clear()
+        found = self._conversations[class_name, name] = _Conversation(id, keys.conversation_key(id), keys.key_id)
+        return found
