@@ -179,6 +179,15 @@ class Offline(Protocol):
         ...
 
 
+class Sealer(Protocol):
+    """Seals words that wait in storage, so that the disk alone does not tell them. Raises ``StorageError``."""
+
+    def seal(self, plain: bytes) -> bytes: ...
+    def open(self, stored: bytes) -> bytes:
+        """Return what was sealed, or stored before there was a sealer."""
+        ...
+
+
 class VCards(Protocol):
     """One vCard an account (XEP-0054), as its bytes."""
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from vrxmpp.store.database import Database
-from vrxmpp.store.interfaces import AccountId, OfflineMessage
+from vrxmpp.store.interfaces import AccountId, OfflineMessage, Sealer
 from vrxmpp.store.schema import accounts, from_microseconds, offline_messages, to_microseconds
 from vrxmpp.store.statement import Statement
 
@@ -31,22 +31,27 @@ _DISCARD = Statement(delete(offline_messages).where(_OF_ACCOUNT, offline_message
 
 
 class SqlOffline:
-    """``Offline`` in a database."""
+    """``Offline`` in a database, where a sealer hides the messages from whoever steals the disk."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sealer: Sealer) -> None:
         self._database = database
+        self._sealer = sealer
 
     async def add(self, account: AccountId, stamp: datetime, stanza: bytes, limit: int) -> bool:
+        at, sealed = to_microseconds(stamp), self._sealer.seal(stanza)
+
         def work(connection: Connection) -> bool:
-            at = to_microseconds(stamp)
-            return _ADD.run(connection, account=account, stamp=at, stanza=stanza, limit=limit) > 0
+            return _ADD.run(connection, account=account, stamp=at, stanza=sealed, limit=limit) > 0
 
         return await self._database.write(work)
 
     async def waiting(self, account: AccountId) -> list[OfflineMessage]:
         def work(connection: Connection) -> list[OfflineMessage]:
             rows = _WAITING.rows(connection, account=account)
-            return [OfflineMessage(number, from_microseconds(stamp), stanza) for number, stamp, stanza in rows]
+            return [
+                OfflineMessage(number, from_microseconds(stamp), self._sealer.open(stored))
+                for number, stamp, stored in rows
+            ]
 
         return await self._database.read(work)
 
