@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
+import os
 import re
 import shlex
 import sqlite3
@@ -20,6 +22,7 @@ from pathlib import Path
 from vrxmpp.audit import files
 from vrxmpp.audit.identity import SECRET_PREFIX, Identity, PublicKey
 from vrxmpp.audit.keys import KeyStore, rewrap
+from vrxmpp.audit.policy import RECOVERY, Officer, Policy
 from vrxmpp.audit.seal import KEY_BYTES, SealError, unwrap, wrap
 
 SHORTEST_PASSPHRASE = 12  # characters
@@ -35,6 +38,7 @@ _NEXT = "root.next"  # there only while the root key is being replaced
 _SALT = "root.salt"
 _STORAGE = "storage.key"
 _ESCROW = "root.escrow"
+_LEDGER = "ledger.sqlite"
 
 _SHEET = """\
 vrxmpp: recovery sheet of the audit archive of {origin}
@@ -85,23 +89,33 @@ class Sheet:
 
 
 def initialise(state: Path, source: str, origin: str) -> Sheet | None:
-    """Make the keys of a new archive below the state directory; None if there is one. Raises RootKeyError.
+    """Make the keys and the log of a new archive below the state directory; None if there is one. RootKeyError.
 
-    The sheet it returns can never be had again. If a crash keeps it from being made whole, the next call begins anew.
+    The sheet it returns can never be had again. If a crash keeps the archive from being made, the next call begins
+    anew; it never does so where there are keys without their log, or a log without its keys.
     """
-    keys = state / "keys"
+    from vrxmpp.audit.ledger import Ledger, LedgerError  # noqa: PLC0415, it needs what is below
+
+    keys, audit = state / "keys", state / "audit"
     with _plain_errors(keys):
         files.make_directory(keys)
         with files.changing(keys):
-            if (keys / _ESCROW).exists():
+            if _is_made(audit):
+                _read_escrow(keys)
                 return None
-            if (state / "audit" / "ledger.sqlite").exists():
-                raise RootKeyError(f"{keys}: the keys of the archive are gone; bring them back from their backup")
+            if KeyStore(keys).list():
+                raise RootKeyError(f"{audit}: the log is gone, and its keys are there; bring it back from its backup")
             _make_source(source, keys)
             root = _read_source(source, keys)
             _storage_key(keys, root)
-            sheet = Sheet(Identity.generate(), origin, datetime.now(UTC).date())
+            now = datetime.now(UTC)
+            sheet = Sheet(Identity.generate(), origin, now.date())
             files.replace(keys / _ESCROW, _escrow(sheet.identity.public, root))
+            try:
+                officer = Officer(sheet.identity.public.text, int(now.timestamp() * 1_000_000))
+                Ledger.create(audit, root, origin, Policy({RECOVERY: officer}))
+            except LedgerError as error:
+                raise RootKeyError(str(error)) from None
     return sheet
 
 
@@ -113,7 +127,7 @@ def read_root(source: str, keys: Path) -> bytes:
     """
     with _plain_errors(keys):
         if (keys / _NEXT).exists():
-            with files.changing(keys):
+            with _alone(keys):
                 _finish(source, keys)
         return _read_source(source, keys)
 
@@ -122,12 +136,6 @@ def storage_key(keys: Path, root: bytes) -> bytes:
     """Return the key under which the server seals what waits elsewhere, made where there is none. RootKeyError."""
     with _plain_errors(keys), files.changing(keys):
         return _storage_key(keys, root)
-
-
-def recovery_key(keys: Path) -> PublicKey:
-    """Return the public key of the recovery officer. Raises RootKeyError."""
-    with _plain_errors(keys):
-        return _read_escrow(keys)[0]
 
 
 def open_escrow(keys: Path, identity: Identity) -> bytes:
@@ -139,10 +147,10 @@ def open_escrow(keys: Path, identity: Identity) -> bytes:
 def rotate(source: str, keys: Path, new_source: str = "") -> bytes:
     """Replace the root key by that of another source, or a file's by a fresh one, and return it. Raises RootKeyError.
 
-    Only while nobody else uses the old one. Called again after a crash with the same sources, it does what was left.
-    The old key is overwritten where it lay in a file that is used on; another source is the operator's to clear.
+    Only while nobody has the log open for writing. Called again after a crash, with the same sources, it does what
+    was left. The old key is overwritten where it lay in a file that is used on; another source is the operator's to clear.
     """
-    with _plain_errors(keys), files.changing(keys):
+    with _plain_errors(keys), _alone(keys):
         KeyStore(keys).key_ids()  # a file that is damaged is to stop this before anything is changed
         if new_source:
             _finish(source, keys)
@@ -174,6 +182,31 @@ def _finish(source: str, keys: Path) -> None:
     _rewrap(keys, _read_key(own), new)
     files.replace(own, _line(new))
     files.destroy(next_root)
+
+
+@contextmanager
+def _alone(keys: Path) -> Iterator[None]:
+    """Keep others from changing the keys, and from opening the log."""
+    audit = keys.parent / "audit"
+    files.make_directory(audit)
+    log = os.open(audit, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with files.changing(keys):
+            yield
+    except BlockingIOError:
+        raise RootKeyError(f"{audit}: another process has the archive open; stop the server first") from None
+    finally:
+        os.close(log)
+
+
+def _is_made(audit: Path) -> bool:
+    ledger = audit / _LEDGER
+    if not ledger.exists():
+        return False
+    with closing(sqlite3.connect(ledger, timeout=_BUSY_SECONDS)) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+    return bool(version)
 
 
 def _make_source(source: str, keys: Path) -> None:
@@ -262,7 +295,7 @@ def _rewrap(keys: Path, old: bytes, new: bytes) -> None:
     if storage.exists():
         files.replace(storage, _wrapped(rewrap(old, new, b64decode(storage.read_bytes()), _STORAGE_CONTEXT)))
     KeyStore(keys).rewrap_root(old, new)
-    _rewrap_policy(keys.parent / "audit" / "ledger.sqlite", policy_key(old), policy_key(new))
+    _rewrap_policy(keys.parent / "audit" / _LEDGER, policy_key(old), policy_key(new))
     files.replace(keys / _ESCROW, _escrow(_read_escrow(keys)[0], new))
 
 
