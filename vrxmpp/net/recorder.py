@@ -1,0 +1,283 @@
+"""The recorder as its server has it: a process of its own at the other end of a socket pair, which is kept running."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from vrxmpp.audit.frames import Frames, Kind, Range, frame_json, read_range
+from vrxmpp.net.backoff import Backoff
+
+Json = Any
+
+_SILENT = 10  # seconds without a word from a recorder that has entries
+_STARTING = 60  # seconds for it to open the archive, or to answer a question
+_BUSY = 600  # seconds for what the command line asks of it
+_STOPPING = 10.0  # seconds for it to end
+_STEP = 0.02  # seconds between looks whether it has
+_QUESTIONS = 1000  # unanswered
+
+
+class ArchiveError(Exception):
+    """The archive cannot do what it was asked; one line for people."""
+
+
+class Process(Protocol):
+    """As much of ``subprocess.Popen`` as is needed."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def kill(self) -> None: ...
+
+
+Start = Callable[["Link"], Process]
+"""Starts a recorder and connects the link to it; OSError if that cannot be."""
+
+
+class Listener(Protocol):
+    """Who has entries for the recorder. ValueError says that its words make no sense."""
+
+    def ready(self, committed: int, size: int) -> None:
+        """There is a recorder, which knows of the entries up to this one; the log has this size."""
+
+    def committed(self, done: Range) -> None:
+        """These are on the disk."""
+
+    def failed(self, done: Range, reason: str) -> None:
+        """These are not, and will not be."""
+
+    def gone(self) -> None:
+        """There is no recorder for the moment."""
+
+
+class Link(protocol.Protocol):
+    """The server's end of the pair."""
+
+    transport: Any
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._frames = Frames()
+
+    def connectionMade(self) -> None:
+        """Say who we are."""
+        self.transport.write(self._recorder.hello)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what the recorder says; end one that makes no sense."""
+        try:
+            for kind, body in self._frames.feed(data):
+                self._recorder.hear(kind, body)
+        except (ValueError, KeyError, TypeError) as error:
+            self._recorder.kill(f"it makes no sense: {error}")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The recorder has ended; what it had still said is read by now."""
+        self._recorder.lost()
+
+
+class Recorder:
+    """Starts the process, starts it again when it ends, makes an end of one that is stuck, and asks it questions."""
+
+    log = Logger()
+
+    def __init__(self, hello: Mapping[str, Json], listener: Listener, clock: Any, start: Start) -> None:
+        self.hello = frame_json(Kind.HELLO, hello)
+        self.is_ready = False
+        self.starts = 0
+        self._listener = listener
+        self._clock = clock
+        self._start = start
+        self._backoff = Backoff(first=0.25, most=15.0)
+        self._process: Process | None = None
+        self._link: Link | None = None
+        self._first: Deferred[bytes] | None = None  # fired with the storage key
+        self._stopping = False
+        self._is_busy = False  # with something that the command line has asked for
+        self._silence = 0  # looks, a second apart, since it was heard of
+        self._alarm = ""  # the last thing it has complained of
+        self._questions: dict[int, Deferred[Json]] = {}
+        self._question = 0
+
+    # -- its life
+
+    def start(self) -> Deferred[bytes]:
+        """Start the first; the storage key comes when it is ready, ArchiveError if it ends before."""
+        self._first = Deferred()
+        self._begin()
+        return self._first
+
+    def _begin(self) -> None:
+        if self._stopping:
+            return
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()  # two would get in each other's way
+            self._try_again()
+            return
+        self._silence = 0
+        self._link = Link(self)
+        try:
+            self._process = self._start(self._link)
+        except OSError as error:
+            self._alarm = str(error)
+            self.lost()
+            return
+        self.starts += 1
+
+    def _try_again(self) -> None:
+        self._clock.callLater(self._backoff.failed(), self._begin)
+
+    def lost(self) -> None:
+        """The recorder has ended, or could not be started; start another, unless it was the first."""
+        self._link = None
+        self.is_ready = self._is_busy = False
+        reason = self._alarm or "the recorder has ended"
+        questions, self._questions = self._questions, {}
+        for question in questions.values():
+            question.errback(ArchiveError(reason))
+        if self._stopping:
+            return
+        self._listener.gone()
+        if self._first is not None:
+            first, self._first = self._first, None
+            self._stopping = True
+            first.errback(ArchiveError(reason))
+            return
+        self.log.error("the recorder has ended, another is started: {reason}", reason=reason)
+        self._alarm = ""
+        self._try_again()
+
+    def kill(self, reason: str) -> None:
+        """End a recorder that is of no use any more; ``lost`` follows when all it has said is read."""
+        self.log.error("the recorder is ended: {reason}", reason=reason)
+        self._alarm = reason
+        if self._process is not None:
+            self._process.kill()
+
+    def sweep(self, has_entries: bool) -> None:
+        """Look, once a second, whether it is stuck. (Looks are counted: a server may have been stopped itself.)"""
+        if self._link is None or not (has_entries or self._questions or not self.is_ready):
+            self._silence = 0
+            return
+        self._silence += 1
+        most = _SILENT if has_entries and self.is_ready else _STARTING
+        if self._silence == (_BUSY if self._is_busy else most):
+            self.kill(f"nothing was heard of it for {self._silence} seconds")
+
+    async def stop(self) -> None:
+        """Let it finish what it has, and wait for its end, so that the archive is free for the next."""
+        self._stopping = True
+        if self._link is not None:
+            self._link.transport.loseConnection()
+        for _ in range(int(_STOPPING / _STEP)):
+            if self._process is None or self._process.poll() is not None:
+                return
+            await deferLater(self._clock, _STEP)
+        assert self._process is not None
+        self._process.kill()
+
+    # -- what is said
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        """Send it entries; it is ready."""
+        assert self._link is not None
+        self._link.transport.writeSequence(frames)
+
+    def ask(self, name: str, arguments: Mapping[str, Json]) -> Deferred[Json]:
+        """Ask it something; ArchiveError if it cannot answer."""
+        if self._link is None or not self.is_ready or len(self._questions) >= _QUESTIONS:
+            failed: Deferred[Json] = Deferred()
+            failed.errback(ArchiveError("the recorder is away" if self._link is None else "the recorder is busy"))
+            return failed
+        self._question += 1
+        answer = self._questions[self._question] = Deferred()
+        self._link.transport.write(frame_json(Kind.ASK, {**arguments, "ask": name, "id": self._question}))
+        return answer
+
+    def hear(self, kind: Kind, body: bytes) -> None:
+        """Take a frame of the recorder's."""
+        self._silence = 0
+        match kind:
+            case Kind.COMMITTED:
+                self._backoff.succeeded()
+                self._listener.committed(read_range(body)[0])
+            case Kind.FAILED:
+                self._listener.failed(*read_range(body))
+            case Kind.ANSWER:
+                self._answered(json.loads(body))
+            case Kind.READY:
+                self._ready(json.loads(body))
+            case Kind.NEWS:
+                self._take_news(json.loads(body))
+            case _:
+                raise ValueError(f"{kind.name} is not for a server")
+
+    def _ready(self, facts: Json) -> None:
+        key = bytes.fromhex(facts["storage_key"])
+        self._listener.ready(facts["committed"], facts["size"])
+        self.is_ready = True
+        if self._first is not None:
+            first, self._first = self._first, None
+            first.callback(key)
+
+    def _take_news(self, news: Json) -> None:
+        if "busy" in news:
+            self._is_busy = news["busy"] != ""
+        else:
+            self._alarm = str(news["alarm"])
+            self.log.error("the recorder: {alarm}", alarm=self._alarm)
+
+    def _answered(self, answer: Json) -> None:
+        question = self._questions.pop(answer["id"])
+        if "error" in answer:
+            question.errback(ArchiveError(str(answer["error"])))
+        else:
+            question.callback(answer["ok"])
+
+
+def start_process(state: Path, root_key: str, reactor: Any) -> Start:
+    """Return what starts the real one for this state directory."""
+    settings = json.dumps({"state": str(state.absolute()), "root_key": root_key})
+    home = Path(__file__).parents[2]  # so that it is of the same version, wherever the server was started
+
+    def start(link: Link) -> Process:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            number = theirs.fileno()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "vrxmpp.audit.recorder", str(number), settings],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(number,),
+                cwd=home,
+            )
+            ours.setblocking(False)
+            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _One(link))
+        return process
+
+    return start
+
+
+class _One(protocol.Factory):
+    """Gives out one protocol that is there already."""
+
+    noisy = False
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def buildProtocol(self, addr: object) -> Link:
+        return self._link
