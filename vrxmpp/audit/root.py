@@ -148,7 +148,8 @@ def rotate(source: str, keys: Path, new_source: str = "") -> bytes:
     """Replace the root key by that of another source, or a file's by a fresh one, and return it. Raises RootKeyError.
 
     Only while nobody has the log open for writing. Called again after a crash, with the same sources, it does what
-    was left. The old key is overwritten where it lay in a file that is used on; another source is the operator's to clear.
+    was left. The old key is overwritten where it lay in a file that is used on; another source is the operator's to
+    clear.
     """
     with _plain_errors(keys), _alone(keys):
         KeyStore(keys).key_ids()  # a file that is damaged is to stop this before anything is changed
