@@ -44,7 +44,7 @@ class Database:
         self._path = directory / FILE
         if not self._path.exists():
             raise LedgerError(f"there is no archive in {directory}")
-        self._lock = _lock(directory)
+        self._lock: int | None = _lock(directory)  # None: closed
         self._connection: sqlite3.Connection | None = None
         try:
             if self.value("PRAGMA user_version") != VERSION:
@@ -79,7 +79,9 @@ class Database:
     def close(self) -> None:
         """Let others have the file."""
         self._disconnect()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -117,14 +119,14 @@ class Database:
         """Return the hash of a complete subtree: a ``tree.Lookup``, of which no call reads more than 256 rows."""
         above = level % STORED
         base = level - above
-        first, count = position << above, 1 << above
+        first, last = position << above, (position + 1 << above) - 1
         if base:
-            question = "SELECT hash FROM nodes WHERE level = ? AND position >= ? ORDER BY position LIMIT ?"
-            hashes = [row[0] for row in self.rows(question, base, first, count)]
+            question = "SELECT hash FROM nodes WHERE level = ? AND position BETWEEN ? AND ? ORDER BY position"
+            hashes = [row[0] for row in self.rows(question, base, first, last)]
         else:
-            question = "SELECT leaf FROM records WHERE idx >= ? ORDER BY idx LIMIT ?"
-            hashes = [leaf_hash(row[0]) for row in self.rows(question, first, count)]
-        if len(hashes) != count:
+            question = "SELECT leaf FROM records WHERE idx BETWEEN ? AND ? ORDER BY idx"
+            hashes = [leaf_hash(row[0]) for row in self.rows(question, first, last)]
+        if len(hashes) != 1 << above:
             raise LedgerError(f"the archive is damaged: of the records from {position << level} on, some are missing")
         return root_of(hashes)
 
@@ -143,6 +145,8 @@ class Database:
         self.value("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _connected(self) -> sqlite3.Connection:
+        if self._lock is None:
+            raise LedgerError("the archive is closed")
         if self._connection is None:
             self._connection = _connect(self._path)
         return self._connection
