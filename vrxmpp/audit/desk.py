@@ -18,7 +18,7 @@ from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.policy import Json, Policy, PolicyError, Retention
-from vrxmpp.audit.records import Records, midnight
+from vrxmpp.audit.records import Records, RecordsError, midnight
 from vrxmpp.audit.seal import SealError
 
 SHEET = "recovery-sheet.txt"
@@ -72,7 +72,7 @@ class Desk:
         arguments = {name: value for name, value in request.items() if name not in ("ask", "id")}
         try:
             return questions[request["ask"]](**arguments)
-        except (LedgerError, PolicyError, SealError) as error:
+        except (LedgerError, PolicyError, RecordsError, SealError) as error:
             raise DeskError(str(error)) from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DeskError(f"the archive does not understand this question: {error}") from None

@@ -15,7 +15,7 @@ from vrxmpp.audit.found import Found, Json, read_facts, searchable, sides
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.keys import DayKeys, KeyStore
 from vrxmpp.audit.leaf import PUBLIC, WITH_STANZA, Leaf, Type
-from vrxmpp.audit.records import COMMITMENT, CONVERSATION, DAY, KEY_ID, TYPE, Records, Row
+from vrxmpp.audit.records import COMMITMENT, CONVERSATION, KEY_ID, TYPE, Records, Row
 from vrxmpp.audit.seal import SALT_BYTES, SealError, commit, open_payload
 from vrxmpp.jid import Jid
 
@@ -125,17 +125,13 @@ class Reader:
         place = self.records.place
         return place(query.since), self.records.size if query.until == END else place(query.until)
 
-    def day_records(self, keys: DayKeys) -> Iterator[Found]:
-        """Yield all records of a class and day."""
-        first, end = self.window_of(keys.day)
-        conversation_keys: dict[bytes, bytes | None] = {}
-        for row in self.records.scan(first, end, key_id=keys.key_id):
-            yield self._found(row, keys, conversation_keys)
-
-    def window_of(self, day: date) -> tuple[int, int]:
-        """Return the indices of a day: the first, and that after the last."""
-        start = (day - date(1970, 1, 1)).days * DAY
-        return self.records.place(start), self.records.place(start + DAY)
+    def of_day(self, keys: DayKeys, conversation_id: bytes | None = None) -> Iterator[Found]:
+        """Yield the records of a class and day, or of one of its conversation-days."""
+        first, end = self.records.day(keys.day)
+        wanted = None if conversation_id is None else [conversation_id]
+        known: dict[bytes, bytes | None] = {}
+        for row in self.records.scan(first, end, key_id=keys.key_id, conversations=wanted):
+            yield self._found(row, keys, known)
 
     def open_day(self, class_name: str, day: date) -> DayKeys:
         """Return the keys of a class and day. Raises SealError."""
@@ -238,19 +234,14 @@ def _conversation_key(keys: DayKeys, id: bytes) -> bytes | None:
         return None
 
 
-def _addresses(stanza: bytes, facts: Json) -> list[str]:
-    """Return the addresses of a record's sides: those of the stanza, or else whatever its facts name."""
-    if stanza:
-        return [side for side in sides(stanza) if side]
-    return [value for value in facts.values() if isinstance(value, str)]
-
-
-def _bare(address: str) -> str:
-    return address.partition("/")[0]
+def people_of(line: bytes, stanza: bytes) -> list[str]:
+    """Return who a record is about, as bare addresses: the sides of the stanza, or else whatever the facts name."""
+    named = sides(stanza) if stanza else [each for each in read_facts(line).values() if isinstance(each, str)]
+    return list(dict.fromkeys(each.partition("/")[0] for each in named if each))
 
 
 def _possible_names(found: Found) -> Iterator[str]:
-    people = list(dict.fromkeys(_bare(each) for each in _addresses(found.stanza, found.facts)))
+    people = people_of(found.envelope, found.stanza)
     yield from (name_of_pair(one, other) for one in people for other in people)
     yield from people
     yield from (f"stream {domain}" for domain in people)
@@ -275,7 +266,7 @@ class _Test:
 
     def _has_addresses(self, leaf: bytes, envelope: bytes, keys: DayKeys | None) -> bool:
         line, _, stanza = envelope.partition(b"\n")
-        people = {_bare(each) for each in _addresses(stanza, {} if stanza else read_facts(line))}
+        people = set(people_of(line, stanza))
         people |= {each.rpartition("@")[2] for each in people}
         return all(each in people or self._is_about(each, leaf, keys) for each in self._query.addresses)
 

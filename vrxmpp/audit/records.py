@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from vrxmpp.audit.leaf import Leaf
 from vrxmpp.audit.tree import STORED, inclusion_proof, leaf_hash, root_at, root_of
 
 DAY = 86_400_000_000  # microseconds
+
+_EPOCH = date(1970, 1, 1)
 
 # Where the fields of a leaf are.
 TYPE = 4
@@ -73,9 +76,10 @@ class Records:
 
     def row(self, index: int) -> Row:
         """Return a record. RecordsError if there is none."""
-        for row in self._rows("SELECT idx, leaf, payload FROM records WHERE idx = ?", index):
-            return row
-        raise RecordsError(f"there is no record {index}")
+        row: Row | None = next(self._rows("SELECT idx, leaf, payload FROM records WHERE idx = ?", index), None)
+        if row is None:
+            raise RecordsError(f"there is no record {index}")
+        return row
 
     def place(self, time: int) -> int:
         """Return the index of the first record that is not before a time; the size if there is none."""
@@ -105,9 +109,21 @@ class Records:
             wanted.append(f"substr(leaf, 50, 16) = {_literals([key_id])}")
         if conversations is not None:
             wanted.append(f"substr(leaf, 22, 16) IN ({_literals(conversations)})")
-        question = f"SELECT idx, leaf, payload FROM records WHERE {' AND '.join(wanted)} ORDER BY idx"
+        yield from self._slices(f"SELECT idx, leaf, payload FROM records WHERE {' AND '.join(wanted)}", first, end)
+
+    def readable(self, first: int, end: int, key_id: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield index and conversation-day id of the records of this key that still have a payload."""
+        wanted = f"idx >= ? AND idx < ? AND payload IS NOT NULL AND substr(leaf, 50, 16) = {_literals([key_id])}"
+        yield from self._slices(f"SELECT idx, substr(leaf, 22, 16) FROM records WHERE {wanted}", first, end)
+
+    def _slices(self, question: str, first: int, end: int) -> Iterator[Any]:
         for start in range(first, end, _SLICE):
-            yield from self._rows(question, start, min(start + _SLICE, end))
+            yield from self._rows(f"{question} ORDER BY idx", start, min(start + _SLICE, end))
+
+    def day(self, day: date) -> tuple[int, int]:
+        """Return the indices of a day (UTC): the first, and that after the last."""
+        start = (day - _EPOCH).days * DAY
+        return self.place(start), self.place(start + DAY)
 
     def root(self, size: int) -> bytes:
         """Return the root of the tree when it had this size."""
