@@ -122,7 +122,7 @@ def expire(ask: Ask, state: Path, *, by: str, today: date, visit: Visit | None =
     Days on which something is held need an officer, who keeps what is held of them; without, they are left, and
     named. Nothing is recorded where nothing is due. Raises DeskError, ErasureError, RecordsError.
     """
-    due = _due(policy(ask), KeyStore(state / "keys"), today)
+    due = outlived(policy(ask), KeyStore(state / "keys"), today)
     result = Expired()
     if not due:
         return result
@@ -147,7 +147,7 @@ def expire(ask: Ask, state: Path, *, by: str, today: date, visit: Visit | None =
     return result
 
 
-def _due(in_force: Policy, store: KeyStore, today: date) -> dict[tuple[str, date], bytes]:
+def outlived(in_force: Policy, store: KeyStore, today: date) -> dict[tuple[str, date], bytes]:
     """Return which days are to expire, the oldest first, and their key ids."""
     try:
         key_ids = {of: key_id for key_id, of in store.key_ids().items()}
