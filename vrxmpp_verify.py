@@ -368,7 +368,8 @@ class Notes:
             self._good = max(self._good, size)
             self._report.vouched = max(self._report.vouched, size if witnessed else 0)
         else:
-            since = self._good if self._good < size else 0
+            before = self._report.vouched if witnessed else self._good  # whoever rewrites a log signs it anew inside
+            since = before if before < size else 0
             what = f"the log is not what was signed: {label} has another root; of records {since} to {size - 1}"
             self._report.problem(None, f"{what} at least one was changed, added or taken away")
         return None
