@@ -261,8 +261,13 @@ class _Work:
 
 
 def _is_about(note: Found, message: Found) -> bool:
-    """Is this a note on what became of the message?"""
-    return note.type == Type.OUTCOME and note.facts.get("record") == message.index
+    """Is this a note on what became of the message, or its error, either of which may repeat it (RFC 6120 §8.3)?"""
+    if note.type != Type.OUTCOME:
+        return False
+    if "record" in note.facts:
+        return bool(note.facts["record"] == message.index)
+    sides = {message.sender, message.recipient}
+    return note.stanza == message.stanza or (note.id == message.id and {note.sender, note.recipient} == sides)
 
 
 def _ranges(indices: Iterable[int]) -> list[list[int]]:

@@ -87,6 +87,7 @@ class Search:
         self._found = reader.find(query, self)
         self.first, self.end = reader.window(query)  # the indices it looks between
         self.place = self.first
+        self.scanned = 0  # records that were opened, so far
         self.unread = 0  # records that may be what is looked for, but are erased or not sealed to this officer
         self.unopened: list[tuple[str, date, str]] = []  # which classes and days stayed closed, and why
 
@@ -150,6 +151,7 @@ class Reader:
         test, conversation_keys = _Test(query), dict[bytes, bytes | None]()
         for row in scan:
             search.place = row[0]
+            search.scanned += 1
             keys = days.get(row[1][KEY_ID])
             plaintext = _open(row, keys, conversation_keys)
             if isinstance(plaintext, bytes):
