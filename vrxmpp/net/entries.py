@@ -80,6 +80,8 @@ class Entries:
         """Take out what was answered; ValueError if it is not what waits."""
         entries = self.take(done.last)
         if not entries or (entries[0].number, entries[-1].number) != done[:2]:
+            self.waiting.extendleft(reversed(entries))
+            self.bytes += sum([len(entry.frame) for entry in entries])
             raise ValueError(f"nobody has asked about the entries {done.first} to {done.last}")
         return entries
 

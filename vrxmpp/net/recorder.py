@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,7 @@ class Link(protocol.Protocol):
         try:
             for kind, body in self._frames.feed(data):
                 self._recorder.hear(kind, body)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, struct.error) as error:
             self._recorder.kill(f"it makes no sense: {error}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -182,12 +183,12 @@ class Recorder:
         self._stopping = True
         if self._link is not None:
             self._link.transport.loseConnection()
-        for _ in range(int(_STOPPING / _STEP)):
-            if self._process is None or self._process.poll() is not None:
+        until = self._clock.seconds() + _STOPPING
+        while self._process is not None and self._process.poll() is None:
+            if self._clock.seconds() >= until:
+                self._process.kill()
                 return
             await deferLater(self._clock, _STEP)
-        assert self._process is not None
-        self._process.kill()
 
     # -- what is said
 
