@@ -200,13 +200,13 @@ class Writer:
         self.records.append(Record(leaf, plaintext, plaintext, "", "", bytes(16)))
         return len(self) - 1
 
-    def next_day(self) -> int:
-        """Close the day; return the index of the record that does so."""
+    def next_day(self, **wrong: Any) -> int:
+        """Close the day; return the index of the record that does so. Some of its facts may be wrong."""
         facts = {"day": day_name(self.time), "first": self.first, "last": len(self) - 1}
         facts |= {"conversations": len(self._places), "root": root_of(self.leaves).hex()}
         self.time = (self.time // DAY + 1) * DAY
         self._places.clear()
-        self.first = self.say(15, **facts)
+        self.first = self.say(15, **{**facts, **wrong})
         return self.first
 
     def note(self, *cosigners: Signer) -> str:

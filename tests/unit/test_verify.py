@@ -344,16 +344,13 @@ def test_a_checkpoint_that_a_witness_has_signed_is_from_outside(tmp_path: Path) 
     ]
 
 
-@pytest.mark.parametrize("keys", [(), VKEYS])
-def test_a_log_signed_with_another_key(tmp_path: Path, keys: tuple[str, ...]) -> None:
-    report = check(build(notary=STRANGER).save(tmp_path / "state"), vkeys=keys)
-    if keys:
-        assert f"the checkpoint of 270 records in the database is not signed with a given key of {ORIGIN}" in told(
-            report
-        )
-    else:
-        assert report.sound
-        assert f"no key of {ORIGIN} was given: who signed its checkpoints was not checked" in report.warnings
+def test_a_log_signed_with_another_key(tmp_path: Path) -> None:
+    state = build(notary=STRANGER).save(tmp_path / "state")
+    unsigned = f"the checkpoint of 270 records in the database is not signed with a given key of {ORIGIN}"
+    assert unsigned in told(check(state))
+    unknown = check(state, vkeys=())
+    assert unknown.sound
+    assert f"no key of {ORIGIN} was given: who signed its checkpoints was not checked" in unknown.warnings
 
 
 def test_a_wrong_cosignature(state: Path) -> None:
