@@ -1,0 +1,201 @@
+"""The notary as its server has it: a process of its own at the other end of a socket pair, which is kept running."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+import vrxmpp
+from vrxmpp.audit.frames import Frames, Kind, frame_json
+from vrxmpp.net.backoff import Backoff
+
+Json = Any
+
+_SILENT = 20  # seconds without a word from a notary that was asked something
+_STOPPING = 10.0  # seconds for it to end
+_STEP = 0.02  # seconds between looks whether it has
+_QUESTIONS = 100  # unanswered
+
+
+class NotaryError(Exception):
+    """The notary has refused something, or is not there.
+
+    ``condition`` is why, as a stanza error would say it, "" where it is not there; ``size`` how many records it has
+    signed of a log; ``key_changed``: somebody has come with another key than before.
+    """
+
+    def __init__(self, text: str, condition: str = "", size: int | None = None, *, key_changed: bool = False) -> None:
+        super().__init__(text)
+        self.condition = condition
+        self.size = size
+        self.key_changed = key_changed
+
+
+class Process(Protocol):
+    """As much of ``subprocess.Popen`` as is needed."""
+
+    def poll(self) -> int | None: ...
+    def kill(self) -> None: ...
+
+
+Start = Callable[[protocol.Protocol], Process]
+"""Starts a notary and connects the protocol to it; OSError if that cannot be."""
+
+
+class _Link(protocol.Protocol):
+    """The server's end of the pair."""
+
+    transport: Any
+
+    def __init__(self, notary: Notary) -> None:
+        self._notary = notary
+        self._frames = Frames()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what the notary says."""
+        for kind, body in self._frames.feed(data):
+            self._notary.hear(kind, json.loads(body))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """It has ended."""
+        self._notary.lost(self)
+
+
+class Notary:
+    """Starts the process, starts it again when it ends, and asks it questions."""
+
+    log = Logger()
+
+    def __init__(self, start: Start, clock: Any) -> None:
+        self._start = start
+        self._clock = clock
+        self._backoff = Backoff()
+        self._process: Process | None = None
+        self._link: _Link | None = None
+        self._again: Any = None
+        self._trouble = "it has not been started"
+        self._alarm = ""  # the last thing it has complained of
+        self._silence = 0  # looks, a second apart, since it was heard of
+        self._question = 0
+        self._questions: dict[int, Deferred[Json]] = {}
+
+    # -- its life
+
+    def start(self) -> None:
+        """Start a notary; one that does not work is started again, later and later."""
+        self._again = None
+        self._silence = 0
+        self._link = link = _Link(self)
+        try:
+            self._process = self._start(link)
+        except OSError as error:
+            self._alarm = str(error)
+            self.lost(link)
+
+    def lost(self, link: _Link) -> None:
+        """The notary has ended, or could not be started."""
+        if link is not self._link:
+            return
+        self._link = None
+        self._trouble, self._alarm = self._alarm or "it has ended", ""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()  # what cannot be talked to is of no use
+        questions, self._questions = self._questions, {}
+        self._again = self._clock.callLater(self._backoff.failed(), self.start)
+        self.log.error("the notary is started again: {reason}", reason=self._trouble)
+        for question in questions.values():
+            question.errback(self._away())
+
+    def sweep(self) -> None:
+        """Look, once a second, whether it is stuck."""
+        self._silence = self._silence + 1 if self._questions else 0
+        if self._silence == _SILENT and self._process is not None:
+            self._alarm = f"nothing was heard of it for {_SILENT} seconds"
+            self._process.kill()
+
+    async def stop(self) -> None:
+        """End it, and wait for its end, so that its files are free for the next."""
+        link, self._link = self._link, None
+        self._trouble = "the server is going down"
+        if self._again is not None:
+            self._again.cancel()
+        if link is not None:
+            link.transport.loseConnection()
+        questions, self._questions = self._questions, {}
+        for question in questions.values():
+            question.errback(self._away())
+        for _ in range(int(_STOPPING / _STEP)):
+            if self._process is None or self._process.poll() is not None:
+                return
+            await deferLater(self._clock, _STEP)
+        assert self._process is not None
+        self._process.kill()
+
+    def _away(self) -> NotaryError:
+        return NotaryError(f"the notary is away: {self._trouble}")
+
+    # -- what is said
+
+    def ask(self, name: str, **arguments: Json) -> Deferred[Json]:
+        """Ask it something (vrxmpp.audit.notary.Notary). Fails with NotaryError."""
+        answer: Deferred[Json] = Deferred()
+        if self._link is None:
+            answer.errback(self._away())
+        elif len(self._questions) >= _QUESTIONS:
+            answer.errback(NotaryError("the notary is busy"))
+        else:
+            self._question += 1
+            self._questions[self._question] = answer
+            self._link.transport.write(frame_json(Kind.ASK, {**arguments, "ask": name, "id": self._question}))
+        return answer
+
+    def hear(self, kind: Kind, told: Json) -> None:
+        """Take what it says."""
+        self._silence = 0
+        if kind is Kind.NEWS:
+            self._alarm = told["alarm"]
+            return
+        self._backoff.succeeded()
+        question = self._questions.pop(told["id"])
+        if "ok" in told:
+            question.callback(told["ok"])
+        else:
+            changed = bool(told.get("changed"))
+            question.errback(NotaryError(told["error"], told["condition"], told.get("size"), key_changed=changed))
+
+
+def start_process(directory: Path, domain: str, reactor: Any) -> Start:
+    """Return what starts the real one, which keeps its files in this directory."""
+    settings = json.dumps({"directory": str(directory.absolute()), "domain": domain})
+    home = Path(vrxmpp.__file__).parents[1]  # so that it is of the same version, wherever the server was started
+
+    def start(link: protocol.Protocol) -> Process:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            number = theirs.fileno()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "vrxmpp.audit.notary", str(number), settings],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(number,),
+                cwd=home,
+            )
+            ours.setblocking(False)
+            factory = protocol.Factory.forProtocol(lambda: link)  # type: ignore[arg-type]
+            factory.noisy = False
+            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+        return process
+
+    return start
