@@ -115,6 +115,7 @@ class Live(Protocol):
     def status(self) -> Status: ...
     def sessions(self) -> list[SessionInfo]: ...
     def federation(self) -> Federation: ...
+    def audit_status(self) -> object: ...
     def kick(self, jid: Jid) -> int:
         """End the session of a full JID, or all sessions of a bare one; return how many."""
         ...
@@ -223,6 +224,10 @@ class Administration:
     async def status(self) -> Status:
         return self._running().status()
 
+    async def audit_status(self) -> object:
+        """Return how the archive does, and how safe it is; None where it is switched off."""
+        return self._running().audit_status()
+
     async def s2s_status(self, domain: str) -> object:
         """Return what there is between this server and a domain elsewhere, or all others for ""."""
         return self._running().federation().status(_domain(domain) if domain else "")
@@ -306,6 +311,8 @@ async def _ask_server(administration: Administration, request: Json) -> object:
             result = await administration.kick(jid)
         case {"command": "status"}:
             result = await administration.status()
+        case {"command": "audit status"}:
+            result = await administration.audit_status()
         case {"command": "s2s status", "jid": str(domain)}:
             result = await administration.s2s_status(domain)
         case {"command": "s2s test", "jid": str(domain), "from": str() | None as local}:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,11 +15,14 @@ from vrxmpp.core.info import Item
 from vrxmpp.core.module import Module
 from vrxmpp.core.peers import Derive
 from vrxmpp.core.router import Router
+from vrxmpp.core.witnessing import Cosigner
 from vrxmpp.modules.announce import Announcements
 from vrxmpp.modules.blocking import Blocking
 from vrxmpp.modules.caps import EntityCapabilities
 from vrxmpp.modules.contact import ContactAddresses
+from vrxmpp.modules.data_policy import DataPolicy
 from vrxmpp.modules.disco import ServiceDiscovery
+from vrxmpp.modules.encrypted import EncryptedMessages
 from vrxmpp.modules.last_activity import LastActivity
 from vrxmpp.modules.offline import OfflineMessages
 from vrxmpp.modules.password import PasswordChange
@@ -33,6 +36,7 @@ from vrxmpp.modules.subscription import Subscriptions
 from vrxmpp.modules.time import EntityTime
 from vrxmpp.modules.vcard import VCardTemp
 from vrxmpp.modules.version import SoftwareVersion
+from vrxmpp.modules.witness import Witness
 from vrxmpp.negotiation.announced import Announced
 from vrxmpp.negotiation.bind import Bind
 from vrxmpp.negotiation.feature import Feature, Have
@@ -47,7 +51,7 @@ from vrxmpp.net.components import Authority, Component, Components, Service
 from vrxmpp.net.hosted import HostedService, ServiceError, make_handler
 from vrxmpp.store import Stores, open_stores
 from vrxmpp.store.database import Database
-from vrxmpp.store.interfaces import Accounts, ScramKeys
+from vrxmpp.store.interfaces import Accounts, ScramKeys, Sealer
 
 T = TypeVar("T")
 _CAPS_NODE = "https://vrxmpp.example/"  # XEP-0115 §4: a URI for the software, nothing is fetched from there
@@ -63,6 +67,9 @@ class Foundations:
     secret: bytes  # of this server, kept across restarts
     run_in_thread: Callable[[Callable[[], T]], Awaitable[T]]
     started: datetime
+    retention: Callable[[str], float | None] = lambda _: None  # days a class of records is kept; None: not known
+    sealer: Sealer | None = None  # of what waits for the absent
+    cosigner: Cosigner | None = None  # of other servers' archives
 
 
 def utc_now() -> datetime:
@@ -72,7 +79,7 @@ def utc_now() -> datetime:
 
 def assemble(settings: config.Config, domain: config.Host, foundations: Foundations) -> Served:
     """Build one domain with all of its modules; one that is served already is fitted anew, under its sessions."""
-    stores = open_stores(foundations.database, domain.domain)
+    stores = open_stores(foundations.database, domain.domain, foundations.sealer)
     limits = settings.account_limits(domain)
     host = foundations.router.hosts.get(domain.domain)
     if host is None:
@@ -149,7 +156,27 @@ def _modules(
         SoftwareVersion("vrxmpp", __version__),
         Subscriptions(roster, presence),
         VCardTemp(stores.vcards, limits.vcard_bytes),
+        *_archived(settings, domain, foundations),
+        *_witness(settings, foundations),
     ]
+
+
+def _archived(settings: config.Config, domain: config.Host, foundations: Foundations) -> Iterator[Module]:
+    """Yield what the audit archive asks for."""
+    policy = settings.archived(domain)
+    if not policy.enabled:
+        return
+    refuses = policy.encrypted == "refuse"
+    retention = partial(foundations.retention, policy.class_name)
+    yield DataPolicy(retention, plain=settings.authentication.plain, refuses_encrypted=refuses)
+    if refuses:
+        yield EncryptedMessages()
+
+
+def _witness(settings: config.Config, foundations: Foundations) -> list[Module]:
+    """Return what serves other servers that are named, if any are."""
+    domains = frozenset(settings.audit.checkpoints.witness_for)
+    return [Witness(foundations.cosigner, domains)] if foundations.cosigner is not None and domains else []
 
 
 def _grants(settings: config.Config, domain: str) -> dict[str, Grant]:

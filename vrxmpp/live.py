@@ -8,6 +8,7 @@ from datetime import datetime
 
 from vrxmpp import __version__
 from vrxmpp.admin import SessionInfo, Status
+from vrxmpp.archiving import Archiving
 from vrxmpp.core.router import Router
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.jid import Jid
@@ -28,12 +29,18 @@ class RunningServer:
         *,
         listeners: Mapping[str, str],
         started: datetime,
+        archiving: Archiving | None = None,
     ) -> None:
         self._router = router
         self._kinds = (clients, components, servers)
         self._servers = servers
         self._listeners = listeners
         self._started = started
+        self._archiving = archiving
+
+    def audit_status(self) -> object:
+        """How the archive does, and how safe it is; None where there is none."""
+        return self._archiving and self._archiving.status()
 
     def status(self) -> Status:
         """How the server is."""

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from vrxmpp.admin import CONTROL_SOCKET, Administration
+from vrxmpp.archiving import Archiving
 from vrxmpp.assembly import Foundations, assemble, install_components, utc_now
 from vrxmpp.config import DEFAULT_PATHS, Config, ConfigError, load
 from vrxmpp.config import Host as HostConfig
@@ -42,6 +43,7 @@ from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.hosted import ServiceError
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
+from vrxmpp.net.recorder import ArchiveError
 from vrxmpp.net.servers import ServerFactory, Servers
 from vrxmpp.net.tls import (
     CertificateError,
@@ -107,12 +109,23 @@ class Server(Service):
             self._build()
         except (StorageError, CertificateError, ServiceError, OSError) as error:
             give_up(str(error))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self._reactor.callWhenRunning(self._stop_when_asked)
+        self._reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._open_doors()).addErrback(_end))
+
+    async def _open_doors(self) -> None:
+        """Let people in, once what they say can be recorded."""
+        if self._archiving is not None:
+            try:
+                await self._archiving.start()
+            except (ArchiveError, StorageError) as error:
+                give_up(f"audit archive: {error}")
+        if not self.running:
+            return  # it was stopped meanwhile
         self._listen()
         self._clients.start()
         self._components.start()
         self._servers.start()
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
-        self._reactor.callWhenRunning(self._stop_when_asked)
         self._greet()
         self._certificate_watch.start(_DAY)
         _relax_collector()
@@ -121,6 +134,7 @@ class Server(Service):
         config = self._config
         self._database = Database.open(config.database_url, self._reactor)
         self._router = Router()
+        self._archiving = Archiving(config, self._router, self._reactor) if config.audit.enabled else None
         self._foundations = Foundations(
             database=self._database,
             router=self._router,
@@ -128,6 +142,8 @@ class Server(Service):
             secret=_secret(config.state / "secret"),
             run_in_thread=deferToThread,
             started=self._started,
+            sealer=None if self._archiving is None else self._archiving.sealer,
+            cosigner=None if self._archiving is None else self._archiving.checkpoints,
         )
         domains = {host.domain: assemble(config, host, self._foundations) for host in config.hosts}
         files = self._certificate_files(config.hosts)
@@ -141,6 +157,8 @@ class Server(Service):
             _addresses(config),
             self._reactor,
         )
+        for connections in (self._clients, self._components, self._servers):
+            connections.audit = self._router.audit
         accounts = {domain: open_stores(self._database, domain).accounts for domain in domains}
         live = RunningServer(
             self._router,
@@ -149,6 +167,7 @@ class Server(Service):
             self._servers,
             listeners=self._listeners,
             started=self._started,
+            archiving=self._archiving,
         )
         self._administration = Administration(accounts, live)
 
@@ -291,15 +310,24 @@ class Server(Service):
         for port in self._ports:
             await port.stopListening()
         self._servers.give_up()  # while there is somebody to be told
-        await self._clients.stop()
-        await self._components.stop()
-        await self._servers.stop()
+        for connections in (self._clients, self._components, self._servers):
+            await connections.stop()
+        if self._archiving is not None:
+            await self._archiving.stop()
         await self._database.close()
 
     def stopService(self) -> Deferred[None]:
         """Tell every client that the server goes down, and finish what is written."""
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
+
+
+def _end(failure: Failure) -> None:
+    """End the process of a running reactor: nobody has been let in, and what is on the disk needs no farewell."""
+    if not failure.check(SystemExit):
+        _log.failure("the server could not start", failure)
+    sys.stdout.flush()
+    os._exit(EXIT_START)
 
 
 def _relax_collector() -> None:
@@ -333,6 +361,9 @@ def _lasting(config: Config) -> dict[str, object]:
         "[components]": config.component_connections,
         "[database]": config.database,
         "[limits.connections]": config.limits.connections,
+        "[audit]": config.audit.model_copy(update={"encrypted": ""}),
+        "[host.audit] class": {host.domain: config.archived(host).class_name for host in config.hosts},
+        "[metrics]": config.metrics,
     }
 
 

@@ -16,6 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.python import log, usage
 from twisted.python.util import switchUID
 
+from vrxmpp.archiving import make_archive
+from vrxmpp.audit.root import RootKeyError
 from vrxmpp.config import Config, ConfigError, find, load
 from vrxmpp.config.endpoints import tcp_address
 from vrxmpp.federation import is_federated
@@ -100,6 +102,13 @@ def _check_state(config: Config) -> None:
         Deferred.fromCoroutine(Database.open(config.database_url).close())
     except StorageError as error:
         give_up(f"database: {error}")
+    if config.audit.enabled:
+        try:
+            make_archive(config)
+        except RootKeyError as error:
+            give_up(f"audit archive: {error}")
+        except OSError as error:
+            give_up(f"audit archive: {error.filename}: {error.strerror}")
 
 
 def _check_listeners(config: Config) -> None:

@@ -25,7 +25,19 @@ ROOMS: dict[str, set[str]] = {
     "store": {"store.interfaces"},
     "net": {"core", "negotiation", "wire", "admin", "audit", "store.interfaces"},
 }
-FRONT_DOOR = {"__init__", "__main__", "assembly", "cli", "config", "federation", "live", "service", "standards", "tap"}
+FRONT_DOOR = {
+    "__init__",
+    "__main__",
+    "archiving",
+    "assembly",
+    "cli",
+    "config",
+    "federation",
+    "live",
+    "service",
+    "standards",
+    "tap",
+}
 NO_REACTOR = ("twisted.internet.defer", "twisted.internet.interfaces")
 
 

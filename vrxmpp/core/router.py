@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -54,6 +54,7 @@ class Router:
         self.services: dict[str, Remote] = {}  # domains on this machine that are nobody's host (XEP-0114)
         self.audit: Audit = NoAudit()
         self.routed = 0  # messages that were in the archive first
+        self.answered: Callable[[Stanza], None] = _ignore  # takes the answers to what a domain itself has asked
         if remote is not None:
             self.remote = remote
 
@@ -118,11 +119,14 @@ class Router:
             self.routed += 1
         return None
 
-    async def _record(self, stanza: Stanza, session: Session | None) -> None:
+    async def archive(self, stanza: Stanza, facts: Mapping[str, object]) -> None:
+        """Wait until the archive has a message, or will not have it."""
         recorded: Deferred[None] = Deferred()
-        facts = {} if session is None else {"session": session.jid.text, "address": session.address}
         self.audit.record(stanza, json.dumps(facts).encode(), partial(recorded.callback, None))
         await recorded
+
+    async def _record(self, stanza: Stanza, session: Session | None) -> None:
+        await self.archive(stanza, {} if session is None else {"session": session.jid.text, "address": session.address})
         waiting = self.route(stanza) if session is None else self.from_client(stanza, session)
         if waiting is not None:
             await waiting
@@ -278,7 +282,9 @@ class Router:
             handler = host.iq.get((At.HOST, stanza.type, stanza.payloads[0]))
             if handler is not None:
                 return self._call(handler, Request(stanza, host, None, session))
-        if stanza.kind != "presence":
+        if stanza.kind == "iq" and stanza.type in _ANSWERS:
+            self.answered(stanza)
+        elif stanza.kind != "presence":
             raise StanzaError(Condition.SERVICE_UNAVAILABLE)
         return None
 
@@ -373,6 +379,10 @@ class Router:
 
     async def _answer_later(self, request: Stanza, payload: Coroutine[Any, Any, Payload]) -> None:
         self._answer(request.reply(await payload or b""))
+
+
+def _ignore(answer: Stanza) -> None:
+    """Nobody has asked."""
 
 
 def _behind(stanza: Stanza, host: Host, account: Account) -> Waiting | None:
