@@ -26,11 +26,8 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _MOST_KEYS = 16_384  # of conversations that are at hand; others are derived again
 
 
-class Position(NamedTuple):
-    """How far a conversation-day has got."""
-
-    counter: int  # of its next record
-    last: int  # index of its last
+Position = tuple[int, int]
+"""How far a conversation-day has got: the counter of its next record, and the index of its last."""
 
 
 class _Conversation(NamedTuple):
@@ -106,15 +103,15 @@ class Day:
     def resume(cls, leaves: Iterable[Leaf], open_keys: Callable[[str, date], DayKeys]) -> Day | None:
         """Return the day of the newest leaf, from the leaves, the newest first; None if there is none."""
         day: Day | None = None
+        start = 0
         for leaf in leaves:
-            of = day_of(leaf.time)
             if day is None:
-                day = cls(of, leaf.number, open_keys)
-            elif of != day.date:
+                day, start = cls(day_of(leaf.time), leaf.number, open_keys), leaf.time - leaf.time % _DAY
+            elif leaf.time < start:
                 break
             day.first = leaf.number
             if leaf.conversation != PUBLIC and leaf.conversation not in day.positions:
-                day.positions[leaf.conversation] = Position(leaf.counter + 1, leaf.number)
+                day.positions[leaf.conversation] = (leaf.counter + 1, leaf.number)
         return day
 
     def seal(self, entries: Sequence[Entry], index: int, time: int) -> Batch:
@@ -130,7 +127,7 @@ class Day:
                 counter, last = 0, NONE
             else:
                 counter, last = moved.get(id) or positions.get(id) or (0, NONE)
-                moved[id] = Position(counter + 1, index)
+                moved[id] = (counter + 1, index)
             leaf = Leaf(type, index, time, id, counter, last, key_id, commitment, digest, len(payload)).pack()
             rows.append((index, leaf, payload))
             hashes.append(leaf_hash(leaf))
