@@ -396,6 +396,27 @@ def test_after_a_crash_a_change_is_whole_or_has_not_been(
     pytest.fail("it never finished")
 
 
+def test_each_step_is_on_the_disk_before_the_next(store: KeyStore, days: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(store)
+    steps: list[str] = []
+
+    def noted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            of = os.readlink(f"/proc/self/fd/{arguments[0]}") if name == "sync" else str(arguments[-1])
+            steps.append(f"{name} {Path(of).name.removeprefix('.2026-11-23.staff.json.vrxmpp-')}")
+            return call(*arguments, **options)
+
+        return run
+
+    for name, call in (("sync", "fsync"), ("link", "link"), ("rename", "replace")):
+        monkeypatch.setattr(os, call, noted(name, getattr(os, call)))
+    store.replace("staff", MONDAY, b"new")
+    assert steps == ["sync new", "link old", f"rename {file_of(days).name}", "sync days", "sync old", "sync days"]
+    steps.clear()
+    store.destroy("staff", MONDAY)
+    assert steps == ["rename old", "sync days", "sync old", "sync days"]
+
+
 def test_what_cannot_be_written_changes_nothing(store: KeyStore, days: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = made(store)
     before = file_of(days).read_bytes()
