@@ -105,3 +105,6 @@ class StreamError(Exception):
         self.condition = condition
         self.text = text
         self.application = application
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.text}" if self.text else str(self.condition)

@@ -29,6 +29,9 @@ class Stream:
     def send(self, raw: bytes) -> None:
         self.sent += raw
 
+    def note(self, type: str, local: str, event: str) -> None:
+        self.noted = (type, local, event)
+
 
 async def derive(password: str) -> tuple[ScramKeys, ScramKeys]:
     if password == "forbidden":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,8 @@ class Host:
         self.leaving: dict[Kind, tuple[Step, ...]] = dict.fromkeys(_KINDS, ())
         self.arriving: dict[Kind, tuple[Step, ...]] = dict.fromkeys(_KINDS, ())
         self.keep: AbsentHandler | None = None
-        self.info = self.account_info = Info((), ())  # what disco#info tells of the domain, and of each account
+        self.account_info = Info((), ())  # what disco#info tells of each account
+        self._info = Info((), ())  # and of the domain, but for forms
         self._steps: list[tuple[StageClaim, Step]] = []
 
     def mount(self, *modules: Module) -> None:
@@ -96,15 +97,19 @@ class Host:
                 chosen = [(c.stage.value, f) for c, f in self._steps if c.side is side and kind in c.kinds]
                 table[kind] = tuple(f for _, f in sorted(chosen, key=lambda pair: pair[0]))
         everything = self.modules
-        self.info = Info(
+        self._info = Info(
             tuple(identity for module in everything for identity in module.identities),
             _unique(feature for module in everything for feature in module.features),
-            tuple(form for module in everything for form in module.forms),
         )
         self.account_info = Info(
             tuple(identity for module in everything for identity in module.account_identities),
             _unique(feature for module in everything for feature in module.account_features),
         )
+
+    @property
+    def info(self) -> Info:
+        """What disco#info tells of the domain now."""
+        return replace(self._info, forms=tuple(form for module in self.modules for form in module.forms))
 
     # -- accounts
 
@@ -162,11 +167,14 @@ class Host:
         lang: str = "",
         address: str = "",
         security: str = "",
+        cipher: str = "",
+        mechanism: str = "",
     ) -> Session:
         """Bind a resource (RFC 6120 §7): the one asked for, or a new one. Raises StanzaError.
 
         A session that has the resource already is ended with a conflict: the newer one is the user's choice
-        (§7.7.2.2). A guest has an account only for as long as the session lasts (XEP-0175).
+        (§7.7.2.2). A guest has an account only for as long as the session lasts (XEP-0175). ``cipher`` of TLS and
+        ``mechanism`` of SASL are for the archive.
         """
         account = self._welcome(local) if guest else await self.wake(local)
         if account is None:
@@ -184,6 +192,16 @@ class Host:
         account.sessions[jid.resource] = session
         self.awake[local] = account
         self._resting.pop(local, None)
+        self.router.audit.note(
+            "session",
+            account.jid.text,
+            event="logged in",
+            session=jid.text,
+            address=address,
+            tls=f"{security} {cipher}".strip(),
+            mechanism=mechanism,
+            guest=guest,
+        )
         return session
 
     def _welcome(self, local: str) -> Account:
@@ -195,12 +213,17 @@ class Host:
         """Tell every module that a session can take messages now; return what they still have to do."""
         return [waiting for module in self.modules if (waiting := module.became_available(session)) is not None]
 
-    def end(self, session: Session, error: StreamError | None = None) -> None:
-        """End a session, for which reason ever; everybody who should learns of it. Ending it again does nothing."""
+    def end(self, session: Session, error: StreamError | None = None, *, reason: str = "") -> None:
+        """End a session, for which reason ever; everybody who should learns of it. Ending it again does nothing.
+
+        ``reason`` is for the archive where there is no ``error``.
+        """
         account = session.account
         if account.sessions.get(session.jid.resource) is not session:
             return
         del account.sessions[session.jid.resource]
+        why = reason if error is None else str(error)
+        self.router.audit.note("session", account.jid.text, event="ended", session=session.jid.text, reason=why)
         account.rank_sessions()
         if error is not None:
             session.outlet.close(error)

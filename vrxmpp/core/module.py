@@ -161,13 +161,17 @@ class Module:
     """One protocol extension on one host."""
 
     implements: tuple[Xep | Rfc, ...] = ()
-    # What disco#info tells (XEP-0030): of the domain, with extended information (XEP-0128), and of each account.
+    # What disco#info tells (XEP-0030): of the domain, and of each account.
     identities: tuple[Identity, ...] = ()
     features: tuple[str, ...] = ()
-    forms: tuple[Form, ...] = ()
     account_identities: tuple[Identity, ...] = ()
     account_features: tuple[str, ...] = ()
     host: Host  # set when it is mounted
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """What disco#info tells of the domain beside that (XEP-0128), as it is now."""
+        return ()
 
     def stream_feature(self) -> bytes:
         """What is announced in the stream features of a client that has logged in."""

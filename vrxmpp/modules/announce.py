@@ -9,8 +9,10 @@ from vrxmpp.core.info import Identity, Info, Item
 from vrxmpp.core.module import At, Module, Request, Xep, iq
 from vrxmpp.dom import Element, Field, Form
 from vrxmpp.errors import Condition, StanzaError
-from vrxmpp.stanza import Stanza
+from vrxmpp.jid import Jid
+from vrxmpp.stanza import REFUSED, Stanza
 
+_BODY = ns.qname(ns.CLIENT, "body")
 _NAME = "Send Announcement to Online Users"
 _FORM = Form(
     "form",
@@ -50,7 +52,7 @@ class Announcements(Module):
         return () if node == ns.ADMIN_ANNOUNCE and self._is_admin(request) else None
 
     @iq("set", ns.COMMANDS, "command", at=At.HOST)
-    def execute(self, request: Request) -> bytes:
+    async def execute(self, request: Request) -> bytes:
         """XEP-0050 §2.4: the form, then what was filled in, or the end of it.
 
         All there is to know is in each request: a session is no more than an id.
@@ -70,16 +72,24 @@ class Announcements(Module):
         text = _read(form)
         if not text.strip():
             raise _refuse("bad-payload")
-        reached = self._announce(text)
+        reached = await self._announce(text, request.sender)
         return _answer(command, "completed", f"<note type='info'>Sent to {reached} sessions.</note>".encode())
 
-    def _announce(self, text: str) -> int:
-        message = Stanza(
-            "message", sender=self.host.jid, type="headline", inner=f"<body>{xml.text(text)}</body>".encode()
-        )
+    async def _announce(self, text: str, sender: Jid) -> int:
+        """Deliver to all who are there, once the archive has it: as one message of the domain to itself."""
+        router, host = self.host.router, self.host.jid
+        body = f"<body>{xml.text(text)}</body>".encode()
+        message = Stanza("message", to=host, sender=host, type="headline", payloads=(_BODY,), inner=body)
+        if router.audit.wants(message):
+            await router.archive(message, {"announced_by": sender.text})
+        if message.record == REFUSED:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "the archive cannot take it now")
+        router.routed += message.record >= 0
         sessions = list(self.host.all_sessions())
         for session in sessions:
             session.deliver(message.with_to(session.jid))
+        names = [session.jid.text for session in sessions]
+        router.audit.note("config", sender.bare.text, event="announced", by=sender.text, sessions=names)
         return len(sessions)
 
     def _is_admin(self, request: Request) -> bool:

@@ -23,5 +23,9 @@ class ContactAddresses(Module):
             for purpose, uris in addresses.items()
             if uris
         ]
-        if fields:
-            self.forms = (Form("result", formNamespace=ns.SERVER_INFO, fields=fields),)
+        self._forms = (Form("result", formNamespace=ns.SERVER_INFO, fields=fields),) if fields else ()
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """The addresses."""
+        return self._forms

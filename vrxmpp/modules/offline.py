@@ -72,6 +72,8 @@ class OfflineMessages(Module):
             raw = stanza.with_payload(_DELAY, delay.encode()).raw
             if not await self._offline.add(account.id, now, raw, self._limit):
                 raise StanzaError(Condition.SERVICE_UNAVAILABLE)
+            if stanza.record >= 0:
+                self.host.router.audit.outcome(stanza, "kept")
 
     def became_available(self, session: Session) -> Waiting | None:
         """XEP-0160 §2: deliver what waits, unless another session is being given it already."""
@@ -112,6 +114,9 @@ class OfflineMessages(Module):
         if account.sessions.get(session.jid.resource) is not session:
             return False
         await self._offline.discard(account.id, batch[-1].number)
+        self.host.router.audit.note(
+            "session", account.jid.text, event="handed over", session=session.jid.text, messages=len(batch)
+        )
         return True
 
 

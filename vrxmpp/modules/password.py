@@ -64,16 +64,21 @@ class PasswordChange(Module):
             raise StanzaError(Condition.NOT_ACCEPTABLE, str(error)) from error
         if not await self._accounts.set_password(local, sha1, sha256):
             raise StanzaError(Condition.REGISTRATION_REQUIRED)
+        self._note(session, "password changed")
 
     async def _remove(self, session: Session, request: Stanza) -> None:
         """§3.2: the result, the end of all sessions, the end of all subscriptions."""
         account = session.account
         if not await self._accounts.remove(account.jid.local):
             raise StanzaError(Condition.REGISTRATION_REQUIRED)
+        self._note(session, "account removed")
         if account.sessions.get(session.jid.resource) is session:
             session.deliver(request.reply())  # here, as there will be no session when the router would answer
         self.host.forget(account.jid.local, StreamCondition.NOT_AUTHORIZED)
         self.host.end_subscriptions(account)
+
+    def _note(self, session: Session, event: str) -> None:
+        self.host.router.audit.note("config", session.account.jid.text, event=event, by=session.jid.text)
 
 
 def _is_name_of(local: str, username: str) -> bool:

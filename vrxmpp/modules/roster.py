@@ -105,6 +105,13 @@ class Roster(Module):
         else:
             account.roster.pop(key, None)
         account.roster_version = version
+        self.host.router.audit.note(
+            "roster",
+            account.jid.text,
+            contact=key,
+            before=_facts(old) if old is not None else None,
+            after=_facts(item) if is_something else None,
+        )
 
     def push(self, account: Account, item: RosterItem) -> None:
         """Show the item to the clients that have asked for the roster."""
@@ -130,6 +137,19 @@ class Roster(Module):
 def _version(account: Account) -> str:
     # With the account's number, so that a successor under the same name never seems to have the old roster.
     return f"{account.id}-{account.roster_version}"
+
+
+def _facts(item: RosterItem) -> dict[str, object]:
+    """Return the item as the archive notes it, what a request says included."""
+    return {
+        "name": item.name,
+        "groups": item.groups,
+        "subscription": item.subscription,
+        "asked": item.asked,
+        "approved": item.approved,
+        "request": item.request.decode() if item.request is not None else None,
+        "listed": item.listed,
+    }
 
 
 def _item(item: RosterItem) -> str:

@@ -68,7 +68,7 @@ class Channel(Protocol):
         """The channel bindings of the TLS connection (RFC 5056)."""
         ...
 
-    def identify(self, local: str, success: bytes, *, guest: bool = False) -> None:
+    def identify(self, local: str, success: bytes, *, mechanism: str, guest: bool = False) -> None:
         """The user has logged in, or is a guest (XEP-0175): send that, a new stream follows.
 
         What was pipelined behind the last request is a violation.
@@ -80,6 +80,9 @@ class Channel(Protocol):
 
     async def pause(self, seconds: float) -> None:
         """Wait, with the peer's input held back."""
+
+    def note(self, type: str, local: str, event: str, **facts: object) -> None:
+        """Let the archive know what has happened to an account, which need not exist; "": to none. No secrets."""
 
 
 class Feature(Protocol):

@@ -44,6 +44,7 @@ class Login:
         self._throttle = throttle
         self._failures_left = failures
         self._exchange: Exchange | None = None
+        self._mechanism = ""  # of the exchange, as far as it is one of ours
 
     def offer(self, channel: Channel) -> bytes:
         """RFC 6120 §6.4.1; the binding types beside it (XEP-0440 §2)."""
@@ -69,13 +70,13 @@ class Login:
         return self._respond(request.inner, channel)
 
     async def _begin(self, request: Nonza, channel: Channel) -> None:
+        mechanism, self._mechanism = request.attributes.get("mechanism", ""), ""
         try:
-            self._exchange = self._authenticator.begin(
-                request.attributes.get("mechanism", ""), self._is_secure(channel), channel.bindings()
-            )
+            self._exchange = self._authenticator.begin(mechanism, self._is_secure(channel), channel.bindings())
         except SaslFailure as failure:
             await self._refuse(failure, channel)
         else:
+            self._mechanism = mechanism
             await self._respond(request.inner, channel)
 
     async def _respond(self, inner: bytes, channel: Channel) -> None:
@@ -98,12 +99,16 @@ class Login:
         self._exchange = None
         self._throttle.succeeded(f"{step.local}@{self._domain}")
         last = "" if step.data is None else encode_base64(step.data)
-        channel.identify(step.local, f"<success xmlns='{ns.SASL}'>{last}</success>".encode(), guest=step.anonymous)
+        success = f"<success xmlns='{ns.SASL}'>{last}</success>".encode()
+        channel.identify(step.local, success, mechanism=self._mechanism, guest=step.anonymous)
 
     async def _refuse(self, failure: SaslFailure, channel: Channel) -> None:
         """Answer later the more often it has failed; the right password is never made to wait."""
         claimed = self._exchange.claimed if self._exchange is not None else ""
         self._exchange = None
+        if failure.condition is not SaslCondition.ABORTED:
+            reason = str(failure.condition)
+            channel.note("session", claimed, "log-in failed", name=claimed, mechanism=self._mechanism, reason=reason)
         if failure.condition not in {SaslCondition.ABORTED, SaslCondition.TEMPORARY_AUTH_FAILURE}:
             account = f"{claimed}@{self._domain}" if claimed else ""
             # Not the name: people type a password there by mistake.

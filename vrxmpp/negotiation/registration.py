@@ -53,7 +53,7 @@ class Registration:
     def take(self, request: Request, channel: Channel) -> Waiting | None:
         """§3.1: tell what must be filled in, or take it."""
         assert isinstance(request, Stanza)
-        work = self._fields() if request.type == "get" else self._register(request, channel.address)
+        work = self._fields() if request.type == "get" else self._register(request, channel)
         return answer(request, channel, work)
 
     async def _fields(self) -> bytes:
@@ -62,20 +62,21 @@ class Registration:
             "<username/><password/></query>"
         ).encode()
 
-    async def _register(self, request: Stanza, address: str) -> bytes:
+    async def _register(self, request: Stanza, channel: Channel) -> bytes:
         query = dom.children(request.element())[0]
         username, password = (_filled_in(query, name) for name in ("username", "password"))
         try:
             local = prepare_local(username)
         except InvalidJid as error:
             raise StanzaError(Condition.JID_MALFORMED, str(error)) from error
-        self._count(network(address))
+        self._count(network(channel.address))
         try:
             sha1, sha256 = await self._derive(password)
         except ValueError as error:
             raise StanzaError(Condition.NOT_ACCEPTABLE, str(error)) from error
         if await self._accounts.add([NewAccount(local, sha1, sha256)]):
             raise StanzaError(Condition.CONFLICT)
+        channel.note("config", local, "account registered")
         return b""
 
     def _count(self, guest: str) -> None:

@@ -36,6 +36,7 @@ class Beginning:
         self._negotiator: Negotiator | None = None
         self._local = ""
         self._is_guest = False
+        self._mechanism = self._security = ""
         self._lang = ""
         self._header_sent = False
 
@@ -84,6 +85,12 @@ class Beginning:
         """The TLS handshake is done."""
         self.move(Sign.SECURED)
         self.have |= Have.SECURE
+        self._security = self._connection.describe()["tls"]
+
+    def ended(self) -> None:
+        """The stream is over, and there was no session."""
+        if Have.IDENTITY in self.have:
+            self.note("session", self._local, "logged in without a session", mechanism=self._mechanism)
 
     # -- negotiation.feature.Channel
 
@@ -108,10 +115,11 @@ class Beginning:
         tls = self._connection.tls()
         return channel_bindings(tls) if tls is not None else ChannelBindings()
 
-    def identify(self, local: str, success: bytes, *, guest: bool = False) -> None:
+    def identify(self, local: str, success: bytes, *, mechanism: str, guest: bool = False) -> None:
         """RFC 6120 §6.4.6: the user is known; a new stream begins, under the limits of the known."""
         self._renew(Sign.AUTHENTICATED, success)
         self._local = local
+        self._mechanism = mechanism
         self._is_guest = guest
         self.have |= Have.IDENTITY
         self._connection.know()
@@ -134,9 +142,11 @@ class Beginning:
             lang=self._lang,
             address=self.address,
             security=tls.get_protocol_version_name() if tls is not None else "",
+            cipher=(tls.get_cipher_name() or "") if tls is not None else "",
+            mechanism=self._mechanism,
         )
         if self._connection.is_over:  # it has gone while the account was read
-            host.end(session)
+            host.end(session, reason=self._connection.reason)
             raise StanzaError(Condition.RECIPIENT_UNAVAILABLE)
         self.move(Sign.BOUND)
         self.have |= Have.RESOURCE
@@ -148,3 +158,11 @@ class Beginning:
         pause: Deferred[None] = Deferred()
         self._clients.clock.callLater(seconds, pause.callback, None)
         await pause
+
+    def note(self, type: str, local: str, event: str, **facts: object) -> None:
+        """Let the archive know what has happened to an account, or to the domain where none was named."""
+        assert self._served is not None
+        domain = self._served.host.domain
+        conversation = f"{local}@{domain}" if local else domain
+        about = {"address": self.address, "tls": self._security}
+        self._clients.audit.note(type, conversation, event=event, **about, **facts)

@@ -60,5 +60,8 @@ class ClientConnection(Connection):
 
     def ended(self) -> None:
         """The session ends with the stream."""
+        beginning, self._beginning = self._beginning, None
         if self._session is not None:
-            self._session.host.end(self._session)
+            self._session.host.end(self._session, reason=self.reason)
+        elif beginning is not None:
+            beginning.ended()

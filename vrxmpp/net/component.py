@@ -81,6 +81,14 @@ class ComponentConnection(Connection):
         """What the archive notes of the component."""
         return super().describe() | {"component": self._component.jid.text if self._component is not None else ""}
 
+    def close(self, error: StreamError) -> None:
+        """End the stream with an error; who has not proven itself is refused."""
+        if not self.is_known and not self.is_over:
+            domain = self._component.jid.text if self._component is not None else ""
+            facts = {"direction": "from", "component": domain, "address": self.address, "reason": str(error)}
+            self._connections.audit.note("stream", "stream refused", event="refused", **facts)
+        super().close(error)
+
     @property
     def is_behind(self) -> bool:
         """Whether so much waits for the component to read it that it cannot be given more."""

@@ -176,13 +176,18 @@ class Component(Service):
             self.leave(self._connection)  # it has been cut off, and nobody has been told so far
         self._connection = connection
         self.log.info("{domain} has connected", domain=self.jid)
+        self._note("began", **connection.describe())
 
     def leave(self, connection: ComponentConnection) -> None:
         """The connection is gone; told more than once, or by one that was not taken, it does nothing."""
         if self._connection is connection:
             self._connection = None
             self.log.info("{domain} is gone", domain=self.jid)
+            self._note("ended", address=connection.address, reason=connection.reason)
             self.went()
+
+    def _note(self, event: str, **facts: str) -> None:
+        self._router.audit.note("stream", f"stream {self.jid}", event=event, direction="from", **facts)
 
 
 class Components(Connections):

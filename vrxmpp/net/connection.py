@@ -71,6 +71,7 @@ class Connection(protocol.Protocol, ABC):
         self._connections = connections
         self.address = address
         self.is_known = False  # who this is
+        self.reason = ""  # why the stream has ended, once it has
         self.stream = Stream(phase)
         policy = connections.policy
         self.framer = Framer(policy.before_login, content)
@@ -160,6 +161,7 @@ class Connection(protocol.Protocol, ABC):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, however that came."""
+        self.reason = self.reason or "the connection was lost"
         self._stop()
         self.stream.phase = Phase.CLOSED
         self.ended()
@@ -251,6 +253,7 @@ class Connection(protocol.Protocol, ABC):
             case End():
                 self._end()
             case Nonza() if event.name == _STREAM_ERROR:
+                self.reason = self.reason or "the peer has reported an error"
                 self.peer_failed(event)
                 self._end()  # RFC 6120 §4.9.1.1: it has closed its stream with that
             case Malformed():
@@ -266,6 +269,7 @@ class Connection(protocol.Protocol, ABC):
     def _end(self) -> None:
         """RFC 6120 §4.4: the peer has closed its stream; close ours, if it is not closed."""
         last = b"" if self.stream.phase is Phase.CLOSING else self.last_words() + writer.CLOSE
+        self.reason = self.reason or "ended by the peer"
         self.stream.move(Sign.END)
         self._hang_up(last)
         self.ended()
@@ -404,6 +408,7 @@ class Connection(protocol.Protocol, ABC):
         """End the stream with an error, and the connection with it (RFC 6120 §4.9.1.1)."""
         if Hold.OVER in self._held:
             return
+        self.reason = self.reason or str(error)
         if self.stream.phase in (Phase.SECURING, Phase.CLOSING):
             self.abort()  # nothing can be said in the middle of a handshake, or after the last word
             return
@@ -414,6 +419,7 @@ class Connection(protocol.Protocol, ABC):
 
     def finish(self) -> None:
         """RFC 6120 §4.4: end our stream; what the peer still sends before it ends its own is taken."""
+        self.reason = self.reason or "ended in order"
         self.stream.move(Sign.CLOSE)
         self.send(self.last_words() + writer.CLOSE)
         self._deadline = self._connections.clock.seconds() + self._connections.policy.timeouts.close
@@ -435,6 +441,7 @@ class Connection(protocol.Protocol, ABC):
 
     def _cut_off(self) -> None:
         self.log.info("{address} does not read: cut off", address=self.address)
+        self.reason = "the peer does not read"
         self.abort()
 
     @property

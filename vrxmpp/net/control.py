@@ -18,8 +18,12 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 
 from vrxmpp.admin import CONTROL_SOCKET, REQUEST_BYTES, AdminError, Administration, Json, perform
+from vrxmpp.core.peers import Audit, NoAudit
+from vrxmpp.jid import InvalidJid, Jid
 
 _log = Logger()
+_CONVERSATION = "configuration"  # of what is about no account
+_UNREMARKABLE = frozenset(("status", "s2s status", "s2s test"))  # they change nothing, and show no person
 
 
 def control_endpoint(reactor: IReactorUNIX, state: Path) -> UNIXServerEndpoint:
@@ -46,6 +50,7 @@ class ControlFactory(Factory):
     def __init__(self, administration: Administration, uid_of: Callable[[Any], int] = peer_uid) -> None:
         self.administration = administration
         self.uid_of = uid_of
+        self.audit: Audit = NoAudit()
 
     def buildProtocol(self, addr: object) -> ControlProtocol:
         return ControlProtocol(self)
@@ -60,10 +65,13 @@ class ControlProtocol(LineOnlyReceiver):
     def __init__(self, factory: ControlFactory) -> None:
         self._factory = factory
         self._busy = False
+        self._uid = -1
 
     def connectionMade(self) -> None:
         # The socket's mode says so already; this holds where someone has changed it.
-        if self._factory.uid_of(self.transport) not in {0, os.geteuid()}:
+        self._uid = self._factory.uid_of(self.transport)
+        if self._uid not in {0, os.geteuid()}:
+            self._factory.audit.note("config", _CONVERSATION, event="administrator refused", uid=self._uid)
             self._close()
 
     def lineReceived(self, line: bytes) -> None:
@@ -82,15 +90,29 @@ class ControlProtocol(LineOnlyReceiver):
 
     async def _answer(self, line: bytes) -> None:
         answer: Json
+        request: Json = None
+        outcome = "done"
         try:
-            answer = {"ok": await perform(self._factory.administration, _read(line))}
+            request = _read(line)
+            answer = {"ok": await perform(self._factory.administration, request)}
         except AdminError as error:
-            answer = _error(error.code, error.message)
+            answer, outcome = _error(error.code, error.message), error.code
         except Exception:
             _log.failure("a request on the control socket failed")
-            answer = _error("internal", "the server failed; its log says why")
+            answer, outcome = _error("internal", "the server failed; its log says why"), "internal"
+        self._note(request, outcome)
         self._busy = False
         self._send(answer)
+
+    def _note(self, request: Json, outcome: str) -> None:
+        """Have it on record who did what to whom; the keys of passwords are left out."""
+        if not isinstance(request, dict) or str(request.get("command")) in _UNREMARKABLE:
+            return
+        facts = {name: request[name] for name in ("command", "jid", "domain") if name in request}
+        if isinstance(request.get("users"), dict):
+            facts["users"] = list(request["users"])
+        conversation = _conversation(request.get("jid"))
+        self._factory.audit.note("config", conversation, event="administrator", uid=self._uid, outcome=outcome, **facts)
 
     def _send(self, answer: Json) -> None:
         self.sendLine(json.dumps(answer).encode())  # type: ignore[no-untyped-call]
@@ -108,6 +130,15 @@ def _read(line: bytes) -> Json:
         command, jid = request.get("command"), request.get("jid")
         _log.info("administrator: {command} {jid}" if jid else "administrator: {command}", command=command, jid=jid)
     return request
+
+
+def _conversation(jid: object) -> str:
+    """Return the account that a request is about, if it is about one."""
+    try:
+        address = Jid.parse(jid) if isinstance(jid, str) else None
+    except InvalidJid:
+        return _CONVERSATION
+    return address.bare.text if address is not None and address.local else _CONVERSATION
 
 
 def _error(code: str, message: str) -> Json:

@@ -80,6 +80,12 @@ class ServerStream(Connection):
             authentication=authentication,
             tls=self.tls_version or "no TLS",
         )
+        self.note("began", local=self.local, **self.describe())
+
+    def note(self, event: str, **facts: object) -> None:
+        """Let the archive know what has happened to the stream."""
+        facts["direction"] = "from" if self.is_incoming else "to"
+        self._connections.audit.note("stream", f"stream {self.remote}", event=event, **facts)
 
     def accept(self, stanza: Stanza) -> None:
         """See whether a stanza is from whom and for whom it may be (RFC 6120 §4.9.3.6, §4.9.3.7, §4.9.3.9)."""
@@ -223,6 +229,7 @@ class ServerStream(Connection):
 
     def break_off(self) -> None:
         """The peer has come back by another connection: this one is dead."""
+        self.reason = "the peer has come back by another connection"
         self._is_broken = True
         self.ended()
         self.abort()
@@ -237,6 +244,8 @@ class ServerStream(Connection):
             self._uncounted = False
         if not self._is_detached:
             self._is_detached = True
+            if self.authentication:
+                self.note("ended", local=self.local, peer=self.remote, address=self.address, reason=self.reason)
             self._servers.stream_ended(self, managed, broken=self._is_broken)
 
     def was_used_since(self, time: float) -> bool:

@@ -51,6 +51,8 @@ class IncomingStream(ServerStream):
         self._is_authenticated = False
         self._failures = 0
         self._refused = 0  # dialback keys
+        self._doubt = ""  # why the peer was last not believed
+        self._named = ("", "")  # what the first header says of the two domains
         self._pending = 0
 
     # -- headers and features
@@ -58,6 +60,7 @@ class IncomingStream(ServerStream):
     def _open(self, header: Header) -> None:
         self.stream.move(Sign.HEADER)
         local, remote = domain_of(header.to), domain_of(header.sender)
+        self._named = local, remote
         is_ours = self._servers.router.is_ours(local)
         self._send_header(local if is_ours else header.to, remote)
         if not is_ours or (self.local and local != self.local):
@@ -79,7 +82,7 @@ class IncomingStream(ServerStream):
         try:
             rules = self._servers.rules(local, remote)
         except Forbidden as error:
-            self._servers.note_failure(local, remote, str(error), incoming=True)
+            self._note_failure(local, remote, str(error))
             raise StreamError(StreamCondition.POLICY_VIOLATION, str(error)) from None
         if self.certificate is None:
             return
@@ -87,7 +90,7 @@ class IncomingStream(ServerStream):
         if not why_not:
             self._servers.note_certified(remote)
         elif rules.certificate_required:
-            self._servers.note_failure(local, remote, doubt(remote, why_not), incoming=True)
+            self._note_failure(local, remote, doubt(remote, why_not))
             raise StreamError(StreamCondition.NOT_AUTHORIZED, doubt(remote, why_not))
 
     def _send_header(self, sender: str, to: str) -> None:
@@ -194,7 +197,7 @@ class IncomingStream(ServerStream):
         self.stream.move(Sign.FAILED)
         self.send(f"<failure xmlns='{ns.SASL}'><{failure.condition}/></failure>".encode())
         if self.remote:
-            self._servers.note_failure(self.local, self.remote, f"EXTERNAL: {failure.condition}", incoming=True)
+            self._note_failure(self.local, self.remote, f"EXTERNAL: {failure.condition}")
         self._failures += 1
         if self._failures >= _FAILURES:
             raise StreamError(StreamCondition.POLICY_VIOLATION, "too many failed log-ins")
@@ -207,6 +210,20 @@ class IncomingStream(ServerStream):
             self.open_to_stanzas(authentication)
             # What goes before acknowledgements are agreed on may be lost: leave the peer the time to ask for them.
             self._servers.clock.callLater(_SETTLING_SECONDS, self._settle)
+        else:
+            self.note("proven", local=local, peer=remote, authentication=authentication)
+
+    def _note_failure(self, local: str, remote: str, reason: str) -> None:
+        self._doubt = reason
+        self._servers.note_failure(local, remote, reason, incoming=True)
+        if self.authentication:
+            self.note("not proven", local=local, peer=remote, reason=reason)
+
+    def ended(self) -> None:
+        """The stream is over; one that has never come about was refused."""
+        if not self.authentication and not self._is_detached and any(self._named):
+            self._servers.note_refused(self.address, *self._named, reason=self._doubt or self.reason)
+        super().ended()
 
     def _settle(self) -> None:
         self.is_settled = True
@@ -242,11 +259,11 @@ class IncomingStream(ServerStream):
             is_proven = (local, remote) in self.proven or await self._is_true(request)
         except (Unreachable, StanzaError) as error:
             answer = request.answer(Outcome.ERROR, error.condition)
-            self._servers.note_failure(local, remote, f"dialback: {error.text or error.condition}", incoming=True)
+            self._note_failure(local, remote, f"dialback: {error.text or error.condition}")
         else:
             answer = request.answer(Outcome.VALID if is_proven else Outcome.INVALID)
             if not is_proven:
-                self._servers.note_failure(local, remote, "dialback: the key is not theirs", incoming=True)
+                self._note_failure(local, remote, "dialback: the key is not theirs")
         if self.is_over or self.is_retired or self.id != stream_id:
             return
         self._refused += answer.outcome is not Outcome.VALID

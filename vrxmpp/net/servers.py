@@ -40,6 +40,8 @@ _MOST_WAITING = 256_000_000  # bytes in all ways together
 _MOST_CERTIFIED = 100_000  # as many as are stored: one certificate can be for any number of names
 _LOOKED_AFTER = 8  # peers of one broken stream: each may lead to somebody else's machine
 _FAILURES_KEPT = 100
+_REFUSED = "stream refused"  # the conversation of those who are not let in: their names are anybody's
+_REFUSALS_NOTED = 10  # each second
 _NOTED_AGAIN = timedelta(days=1)
 
 
@@ -122,6 +124,7 @@ class Servers(Connections):
         self._peers = foundations.peers
         self._certified = dict(foundations.certified)
         self.sessions = Sessions(limits.resume_seconds)
+        self._refusals = 0  # in this second
         self.is_stopping = False
         self.is_full = False  # too much waits, as the sweep has seen
 
@@ -214,7 +217,16 @@ class Servers(Connections):
             return await self._dialer.open(local, remote, note, lambda stream: stream.establish(note, managed))
         except Unreachable as failure:
             self.note_failure(local, remote, failure.text, incoming=False)
+            facts = {"direction": "to", "local": local, "peer": remote, "reason": failure.text}
+            self.audit.note("stream", f"stream {remote}", event="refused", **facts)
             raise
+
+    def note_refused(self, address: str, local: str, remote: str, reason: str) -> None:
+        """Let the archive know whom we have not let in. Strangers cannot fill it: the rest of a second is counted."""
+        self._refusals += 1
+        if self._refusals <= _REFUSALS_NOTED:
+            facts = {"direction": "from", "local": local, "peer": remote, "address": address, "reason": reason}
+            self.audit.note("stream", _REFUSED, event="refused", **facts)
 
     async def probe(self, local: str, remote: str, note: Note) -> None:
         """Try a stream of its own all the way, and end it again. Raises Unreachable."""
@@ -240,6 +252,7 @@ class Servers(Connections):
                     await proof.addTimeout(self.limits.connect_seconds, cast(Any, self.clock))
                 except (Unreachable, defer.TimeoutError):
                     continue
+                stream.note("proven", local=local, peer=remote, authentication="dialback")
                 return stream
         return None
 
@@ -322,6 +335,9 @@ class Servers(Connections):
     def sweep(self) -> None:
         """Do what is due each second."""
         super().sweep()
+        unnoted, self._refusals = self._refusals - _REFUSALS_NOTED, 0
+        if unnoted > 0:
+            self.audit.note("stream", _REFUSED, event="refused", direction="from", more=unnoted)
         now = self.clock.seconds()
         for pair, way in list(self.ways.items()):
             try:
