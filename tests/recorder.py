@@ -116,8 +116,8 @@ class FakeRecorder:
 
 
 def message(text: str = "hello", **fields: Any) -> Stanza:
-    fields = {"sender": ROMEO, "to": JULIET, "type": "chat", "payloads": BODY} | fields
-    return Stanza("message", inner=f"<body>{text}</body>".encode(), **fields)
+    every: dict[str, Any] = {"sender": ROMEO, "to": JULIET, "type": "chat", "payloads": BODY} | fields
+    return Stanza("message", inner=f"<body>{text}</body>".encode(), **every)
 
 
 class Scene:

@@ -33,7 +33,8 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(
     frames: list[tuple[Kind, bytes]], steps: list[int]
 ) -> None:
     data = b"".join(frame(kind, body) for kind, body in frames)
-    reader, found, at = Frames(), [], 0
+    reader, at = Frames(), 0
+    found: list[tuple[Kind, bytes]] = []
     while at < len(data):
         step = steps[at % len(steps)]
         found += reader.feed(data[at : at + step])

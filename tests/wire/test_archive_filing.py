@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.recorder import BODY, JULIET, ROMEO, Scene, facts, message
@@ -57,7 +59,7 @@ def test_every_message_with_a_meaning_is_wanted(scene: Scene, payloads: tuple[st
 def test_only_what_concerns_an_account_here_is_wanted(
     scene: Scene, sender: str | None, to: str | None, is_wanted: bool
 ) -> None:
-    addresses = {"sender": sender and Jid.parse(sender), "to": to and Jid.parse(to)}
+    addresses: dict[str, Any] = {"sender": sender and Jid.parse(sender), "to": to and Jid.parse(to)}
     assert scene.audit.wants(message(**addresses)) is is_wanted
     assert not scene.audit.wants(Stanza("iq", type="set", payloads=BODY, sender=ROMEO, to=JULIET))
 

@@ -37,6 +37,7 @@ _BATCH = 500  # entries of one commit
 _BATCH_BYTES = 8_388_608
 _PIECE = 262_144  # bytes read at a time
 _VISITORS = 8
+_NAME = 32  # characters of a question that are told
 _IDLE_SECONDS = 30.0  # after which is looked whether the day is over
 _TURN_SECONDS = 10.0
 _STEP = 0.05
@@ -267,7 +268,7 @@ class Recorder:
                 continue
             try:
                 request = json.loads(visitor.asks.popleft())
-                name = str(request["ask"])
+                name = str(request["ask"])[:_NAME]
             except (ValueError, KeyError, TypeError, RecursionError):
                 visitor.output = frame_json(Kind.ANSWER, {"id": None, "error": "this is no question"})
             else:
