@@ -17,7 +17,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-import vrxmpp
 from vrxmpp.audit.frames import Frames, Kind, frame_json
 from vrxmpp.net.backoff import Backoff
 
@@ -179,7 +178,7 @@ class Notary:
 def start_process(directory: Path, domain: str, reactor: Any) -> Start:
     """Return what starts the real one, which keeps its files in this directory."""
     settings = json.dumps({"directory": str(directory.absolute()), "domain": domain})
-    home = Path(vrxmpp.__file__).parents[1]  # so that it is of the same version, wherever the server was started
+    home = Path(__file__).parents[2]  # so that it is of the same version, wherever the server was started
 
     def start(link: protocol.Protocol) -> Process:
         ours, theirs = socket.socketpair()
