@@ -27,7 +27,8 @@ DAMAGED = "damaged: this is not what was recorded"
 
 _MOST_NAMES = 16_384  # of conversations that are at hand
 _HIDDEN = re.compile("[&<>'\"]")  # what is written in another way within XML
-_MARKUP = (b"&#", b"<![CDATA[")  # where letters may be written in another way, too
+_TAG = re.compile(r"""<(?:[^<>"']++|"[^"]*+"|'[^']*+')*+>""")
+_MARKUP = (b"&#", b"<!")  # where letters may be written in another way, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Reader:
                 is_found = test.is_met(row[1], plaintext[SALT_BYTES:], keys)
             else:
                 is_found = plaintext == DAMAGED or not (query.addresses or query.words)
-                search.unread += not is_found
+                search.unread += not is_found and (not query.words or row[1][TYPE] in WITH_STANZA)
             if is_found:
                 yield self._found(row, keys, conversation_keys, plaintext)
 
@@ -282,7 +283,7 @@ class _Test:
         return self._ids[of] == leaf[CONVERSATION]
 
     def _has_words(self, stanza: bytes) -> bool:
-        text = stanza.decode(errors="replace")
+        text = _TAG.sub("", stanza.decode(errors="replace"))
         text = (text if text.isascii() else normalize("NFKC", text)).casefold()
         if not all(part in text for part in self._plain) and not any(each in stanza for each in _MARKUP):
             return False
