@@ -192,9 +192,19 @@ def start_process(directory: Path, domain: str, reactor: Any) -> Start:
                 cwd=home,
             )
             ours.setblocking(False)
-            factory = protocol.Factory.forProtocol(lambda: link)  # type: ignore[arg-type]
-            factory.noisy = False
-            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _One(link))
         return process
 
     return start
+
+
+class _One(protocol.Factory):
+    """Gives out one protocol that is there already."""
+
+    noisy = False
+
+    def __init__(self, link: protocol.Protocol) -> None:
+        self._link = link
+
+    def buildProtocol(self, addr: object) -> protocol.Protocol:
+        return self._link
