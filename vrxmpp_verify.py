@@ -93,6 +93,7 @@ class Report:
     gone: int = 0  # payloads that are erased, or withheld
     vouched: int = 0  # how many records a checkpoint from outside covers
     seconds: float = 0.0
+    manifest: str = ""  # SHA-256 of an export's manifest in hexadecimal: the log has a record of it
 
     @property
     def sound(self) -> bool:
@@ -1023,7 +1024,8 @@ class Export:
     def __init__(self, directory: Path, report: Report) -> None:
         self._directory, self._report, self._problem = directory, report, report.problem
         try:
-            self.manifest = _object((directory / "manifest.json").read_bytes())
+            raw = (directory / "manifest.json").read_bytes()
+            self.manifest = _object(raw)
             self._size, self._root = self.manifest["size"], _base64(self.manifest["root"])
             if self.manifest.get("version") != 1 or not _has(self.manifest, size=int, origin=str, files=dict):
                 raise ValueError
@@ -1031,7 +1033,7 @@ class Export:
             raise UnreadableError(f"the manifest cannot be read: {error}") from error
         except (ValueError, KeyError):
             raise UnreadableError("manifest.json is not the manifest of an export") from None
-        report.size, report.root = self._size, self._root
+        report.size, report.root, report.manifest = self._size, self._root, sha256(raw).hexdigest()
         self._names: dict[bytes, tuple[object, object]] = {}  # conversation-day id: class and conversation
 
     def root(self, size: int) -> bytes | None:
@@ -1135,23 +1137,25 @@ def verify_export(
     export = Export(directory, report)
     manifest = export.manifest
     own = manifest.get("key")
-    if not vkeys:
-        report.warnings.append(
-            "the checkpoint was checked with the key that the export itself has: compare it, or give one"
-        )
+    if not vkeys and own:
+        what = "its checkpoint was checked with the key that the export itself names: compare that, or give one"
+        report.warnings.append(what)
     try:
-        notes = Notes(report, manifest["origin"], vkeys or [str(own)], export.root, whole=False)
+        notes = Notes(report, manifest["origin"], vkeys or [str(own)] * bool(own), export.root, whole=False)
     except ValueError:
         if vkeys:
             raise
-        raise UnreadableError("the manifest has no key") from None
+        raise UnreadableError("the key in the manifest is none") from None
     export.check_files()
     export.check_records(progress)
-    notes.check(manifest.get("checkpoint"), "the checkpoint of the export", size=report.size)
+    if signed := manifest.get("checkpoint"):
+        notes.check(signed, "the checkpoint of the export", size=report.size)
     for note in manifest.get("cosigned") or []:
-        notes.check(note, "a cosigned checkpoint of the export")
+        notes.check(note, "a cosigned checkpoint of the export", size=report.size)
     for note in checkpoints:
         notes.check(note, f"the given checkpoint {_first_lines(note)}", given=True)
+    if not signed and not report.vouched:
+        report.problem(None, "nobody has signed the root that the proofs lead to: they prove nothing")
     notes.warn()
     report.seconds = time.monotonic() - began
     return report
@@ -1241,6 +1245,8 @@ def _print(report: Report) -> None:
     counts += f", {report.unopened:,} not opened" if report.unopened else ""
     counts += f", {report.gone:,} erased or withheld" if report.gone else ""
     print(f"{counts}; root {b64encode(report.root).decode() or 'not known'} at {report.size:,}")
+    if report.manifest:
+        print(f"the manifest has the SHA-256 {report.manifest}: the log has a record of it")
     print("sound: nothing is missing, nothing was changed" if report.sound else f"NOT SOUND: {report.found:,} problems")
 
 
