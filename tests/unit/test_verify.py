@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.ledger_writer import DAY, ORIGIN, Officer, Signer, Writer, root_of
+from tests.ledgers import DAY, ORIGIN, Officer, Signer, Writer, root_of
 from vrxmpp_verify import Report, verify_directory
 
 NOTARY, WITNESS, STRANGER = Signer(ORIGIN), Signer("other.example/witness", 4), Signer(ORIGIN)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.ledger_writer import ORIGIN, Officer, Signer, Writer
+from tests.ledgers import ORIGIN, Officer, Signer, Writer
 from vrxmpp_verify import Report, UnreadableError, verify_export
 
 NOTARY, WITNESS, STRANGER = Signer(ORIGIN), Signer("other.example/witness", 4), Signer(ORIGIN)

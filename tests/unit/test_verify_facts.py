@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.ledger_writer import BEGIN, DAY, ORIGIN, Officer, Signer, Writer
+from tests.ledgers import BEGIN, DAY, ORIGIN, Officer, Signer, Writer
 from vrxmpp_verify import Report, verify_directory
 
 TODAY, TOMORROW = "2026-11-24", "2026-11-25"
