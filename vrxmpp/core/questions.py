@@ -32,7 +32,11 @@ class Questions:
         """
         id = token_urlsafe(12)
         key = (sender.text, to.text, id)
-        answer: Deferred[Stanza] = Deferred(lambda _: self._waiting.pop(key, None))
+
+        def forget(_: object) -> None:
+            self._waiting.pop(key, None)
+
+        answer: Deferred[Stanza] = Deferred(forget)
         if len(self._waiting) >= _MOST:
             answer.errback(StanzaError(Condition.RESOURCE_CONSTRAINT, "too many requests wait for an answer"))
             return answer
