@@ -23,6 +23,7 @@ DISCO_INFO = "http://jabber.org/protocol/disco#info"  # XEP-0030
 DISCO_ITEMS = "http://jabber.org/protocol/disco#items"  # XEP-0030
 PRIVATE = "jabber:iq:private"  # XEP-0049
 COMMANDS = "http://jabber.org/protocol/commands"  # XEP-0050
+OPENPGP_LEGACY = "jabber:x:encrypted"  # XEP-0027
 VCARD = "vcard-temp"  # XEP-0054
 REGISTER = "jabber:iq:register"  # XEP-0077
 REGISTER_FEATURE = "http://jabber.org/features/iq-register"  # XEP-0077
@@ -49,8 +50,12 @@ FORWARD = "urn:xmpp:forward:0"  # XEP-0297
 HINTS = "urn:xmpp:hints"  # XEP-0334
 PRIVILEGE = "urn:xmpp:privilege:2"  # XEP-0356
 STANZA_IDS = "urn:xmpp:sid:0"  # XEP-0359
+OPENPGP = "urn:xmpp:openpgp:0"  # XEP-0373
+EME = "urn:xmpp:eme:0"  # XEP-0380
+OMEMO = ("urn:xmpp:omemo:2", "urn:xmpp:omemo:1", "eu.siacs.conversations.axolotl")  # XEP-0384, the last in use longest
 SASL_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"  # XEP-0440
 STREAM_LIMITS = "urn:xmpp:stream-limits:0"  # XEP-0478
+DATA_POLICY = "urn:xmpp:data-policy:0"  # XEP-0504
 
 
 def qname(namespace: str, name: str) -> str:

@@ -60,6 +60,7 @@ _RFCS = {
 
 _XEPS = {
     12: "Last Activity",
+    27: "Current Jabber OpenPGP Usage",
     30: "Service Discovery",
     49: "Private XML Storage",
     50: "Ad-Hoc Commands",
@@ -84,9 +85,14 @@ _XEPS = {
     288: "Bidirectional Server-to-Server Connections",
     334: "Message Processing Hints",
     356: "Privileged Entity",
+    364: "Current Off-the-Record Messaging Usage",
     368: "SRV records for XMPP over TLS",
+    373: "OpenPGP for XMPP",
+    380: "Explicit Message Encryption",
+    384: "OMEMO Encryption",
     440: "SASL Channel-Binding Type Capability",
     478: "Stream Limits Advertisement",
+    504: "Data Policy",
 }
 
 BELOW_THE_MODULES: tuple[tuple[Rfc | Xep, str], ...] = (
