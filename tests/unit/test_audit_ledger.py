@@ -1,98 +1,29 @@
-"""The log of the archive: what it says of itself, what survives a crash, and what a failed commit leaves: nothing."""
+"""The log of the archive: its records, its tree, its days, and what is kept beside it (docs/audit-format.md)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import resource
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.audit_log import CHAT, DAY, HOUR, NOON, ROOT, SECOND, TODAY, TOMORROW, Archive, check, message
 from vrxmpp.audit.database import Database
-from vrxmpp.audit.days import day_of
 from vrxmpp.audit.frames import Entry
-from vrxmpp.audit.identity import Identity
-from vrxmpp.audit.keys import DayKeys, KeyStore
-from vrxmpp.audit.leaf import NONE, PUBLIC, Leaf, Type
+from vrxmpp.audit.keys import KeyStore
+from vrxmpp.audit.leaf import NONE, PUBLIC, Type
 from vrxmpp.audit.ledger import Ledger, LedgerError, Witnessed
 from vrxmpp.audit.policy import Policy, Retention
-from vrxmpp.audit.seal import SALT_BYTES, SealError, commit, open_payload, reseal
+from vrxmpp.audit.seal import SealError, commit, open_payload
 from vrxmpp.audit.tree import Frontier, leaf_hash, root_of, verify_consistency, verify_inclusion
-
-SECOND = 1_000_000
-HOUR = 3600 * SECOND
-DAY = 24 * HOUR
-NOON = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()) * SECOND
-TODAY = date(2026, 11, 24)
-TOMORROW = date(2026, 11, 25)
-ROOT = bytes(range(32))
-OFFICER = Identity.generate()
-CHAT = "alice@a.example bob@b.example"
-
-
-def message(text: str, conversation: str = CHAT, class_name: str = "staff") -> Entry:
-    return Entry(Type.MESSAGE, class_name, conversation, text.encode())
-
-
-@dataclass
-class Archive:
-    """An archive on the disk, and its clocks."""
-
-    state: Path
-    wall: int = NOON
-    passed: int = 5 * SECOND
-    alarms: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.keys = KeyStore(self.state / "keys")
-        self.audit = self.state / "audit"
-        policy = Policy().add_officer("recovery", OFFICER.public, 0)
-        Ledger.create(self.audit, ROOT, "a.example/audit", policy)
-
-    def open(self) -> Ledger:
-        ledger = Ledger.open(self.audit, self.keys, ROOT, now=lambda: self.wall, monotonic=lambda: self.passed)
-        ledger.alarm = self.alarms.append
-        return ledger
-
-    def advance(self, micros: int) -> None:
-        self.wall += micros
-        self.passed += micros
-
-    def rows(self, question: str, *values: Any) -> list[Any]:
-        with closing(sqlite3.connect(self.audit / "ledger.sqlite")) as connection:
-            return connection.execute(question, values).fetchall()
-
-    def leaves(self) -> list[Leaf]:
-        return [Leaf.unpack(leaf) for (leaf,) in self.rows("SELECT leaf FROM records ORDER BY idx")]
-
-    def facts(self, index: int) -> Any:
-        ((payload,),) = self.rows("SELECT payload FROM records WHERE idx = ?", index)
-        return json.loads(payload[SALT_BYTES:])
-
-    def day_keys(self, class_name: str, day: date) -> DayKeys:
-        return self.keys.open_as_officer(class_name, day, "recovery", OFFICER)
-
-    def envelope(self, index: int) -> bytes:
-        """Open a record as an officer."""
-        leaf = self.leaves()[index]
-        ((payload,),) = self.rows("SELECT payload FROM records WHERE idx = ?", index)
-        keys = self.day_keys(*self.keys.key_ids()[leaf.key_id])
-        return open_payload(keys.conversation_key(leaf.conversation), index, leaf.type, payload)[SALT_BYTES:]
-
-    def files(self) -> bytes:
-        """Return all that is on the disk, but for the keys."""
-        return b"".join(path.read_bytes() for path in self.audit.iterdir() if path.is_file())
 
 
 @pytest.fixture
@@ -104,35 +35,6 @@ def archive(tmp_path: Path) -> Archive:
 def ledger(archive: Archive) -> Iterator[Ledger]:
     with closing(archive.open()) as ledger:
         yield ledger
-
-
-def check(archive: Archive, root: bytes) -> None:
-    """Check the whole log, as its format promises it."""
-    leaves = archive.leaves()
-    assert [leaf.number for leaf in leaves] == list(range(len(leaves)))
-    assert all(before.time <= after.time for before, after in pairwise(leaves))
-    threads: dict[tuple[bytes, bytes], list[int]] = {}
-    for leaf in leaves:
-        places = threads.setdefault((leaf.key_id, leaf.conversation), [])
-        expected = (0, NONE) if leaf.key_id == PUBLIC or not places else (len(places), places[-1])
-        assert (leaf.counter, leaf.previous) == expected
-        places.append(leaf.number)
-    closes = [(leaf.number, archive.facts(leaf.number)) for leaf in leaves if leaf.type == Type.CLOSE]
-    turns = [after.number for before, after in pairwise(leaves) if day_of(before.time) != day_of(after.time)]
-    assert [number for number, _ in closes] == turns  # a day's close is the first record of the next
-    hashes = [leaf_hash(leaf.pack()) for leaf in leaves]
-    for number, facts in closes:
-        own = [leaf for leaf in leaves if day_of(leaf.time).isoformat() == facts["day"]]
-        assert (facts["first"], facts["last"]) == (own[0].number, number - 1)
-        assert facts["conversations"] == len({leaf.conversation for leaf in own} - {PUBLIC})
-        assert facts["root"] == root_of(hashes[:number]).hex()
-    for index, payload in archive.rows("SELECT idx, payload FROM records WHERE payload IS NOT NULL"):
-        assert (hashlib.sha256(payload).digest(), len(payload)) == (leaves[index].digest, leaves[index].length)
-    for level, position, hash in archive.rows("SELECT * FROM nodes"):
-        assert level % 8 == 0
-        assert hash == root_of(hashes[position << level : (position + 1) << level])
-    assert len(archive.rows("SELECT * FROM nodes")) == sum(len(hashes) >> level for level in range(8, 64, 8))
-    assert root == root_of(hashes)
 
 
 def test_a_record_is_what_the_format_says(archive: Archive, ledger: Ledger) -> None:
@@ -365,115 +267,6 @@ def test_a_day_whose_keys_could_not_be_closed_is_closed_later(
         archive.keys.open_as_root("staff", TODAY, ROOT)
 
 
-# Failure
-
-
-@contextmanager
-def full_disk(archive: Archive, ledger: Ledger) -> Iterator[None]:
-    size = (archive.audit / "ledger.sqlite-wal").stat().st_size
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 6_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-@contextmanager
-def locked_file(archive: Archive, ledger: Ledger) -> Iterator[None]:
-    with closing(sqlite3.connect(archive.audit / "ledger.sqlite", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-
-
-@contextmanager
-def read_only(archive: Archive, ledger: Ledger) -> Iterator[None]:
-    ledger._database.value("PRAGMA query_only = ON")
-    yield
-    ledger._database.value("PRAGMA query_only = OFF")
-
-
-@contextmanager
-def no_keys(archive: Archive, ledger: Ledger) -> Iterator[None]:
-    days = archive.state / "keys" / "days"
-    days.rename(archive.state / "elsewhere")
-    days.write_text("no directory")
-    yield
-    days.unlink()
-    (archive.state / "elsewhere").rename(days)
-
-
-Failure = Callable[[Archive, Ledger], AbstractContextManager[None]]
-
-
-@pytest.mark.parametrize("failure", [full_disk, locked_file, read_only, no_keys])
-def test_a_failed_commit_changes_nothing_and_the_next_one_works(
-    archive: Archive, ledger: Ledger, failure: Failure
-) -> None:
-    ledger.append([message("before")] * 254, run=b"run", last=254)
-    archive.advance(DAY)  # so that a close record and new keys are due as well
-    root, leaves = ledger.root(), archive.leaves()
-    with failure(archive, ledger):
-        for _ in range(2):
-            with pytest.raises(LedgerError):
-                ledger.append([message("lost" * 5_000)] * 4, run=b"run", last=258)
-        with pytest.raises(LedgerError):
-            ledger.change_policy(Policy(), [Entry(Type.CONFIG, "audit", "audit", b"{}\n")])
-        assert (ledger.size, ledger.root(), set(ledger.policy.officers)) == (254, root, {"recovery"})
-    assert archive.leaves() == leaves
-    assert ledger.committed(b"run") == 254
-    archive.wall += 3 * SECOND
-    assert ledger.append([message("after")] * 4, run=b"run", last=258) == 256
-    assert [leaf.type for leaf in archive.leaves()[254:256]] == [Type.CLOSE, Type.CLOCK]
-    check(archive, ledger.root())
-    ledger.close()
-    with closing(archive.open()) as again:
-        assert (again.size, again.committed(b"run")) == (260, 258)
-        again.append([message("again")])
-        check(archive, again.root())
-
-
-def test_an_error_after_the_records_takes_them_away_again(archive: Archive, ledger: Ledger) -> None:
-    ledger.append([message("before")])
-    with closing(sqlite3.connect(archive.audit / "ledger.sqlite")) as other, other:
-        other.execute("CREATE TRIGGER refuse BEFORE INSERT ON runs BEGIN SELECT RAISE(ABORT, 'refused'); END")
-    with pytest.raises(LedgerError, match="refused"):
-        ledger.append([message("lost")], run=b"run", last=1)
-    assert len(archive.leaves()) == ledger.size == 1
-    assert ledger.append([message("after")]) == 1
-    check(archive, ledger.root())
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        Entry(99, "staff", CHAT, b""),
-        Entry(0, "staff", CHAT, b""),
-        Entry(Type.MESSAGE, "", CHAT, b""),
-        Entry(Type.MESSAGE, "Staff", CHAT, b""),
-        Entry(Type.MESSAGE, "../staff", CHAT, b""),
-        Entry(Type.MESSAGE, "s" * 33, CHAT, b""),
-        Entry(Type.CLOSE, "staff", CHAT, b""),
-        Entry(Type.ACCESS, "staff", CHAT, b""),
-    ],
-)
-def test_what_has_no_class_or_type_is_refused_with_all_that_came_with_it(
-    archive: Archive, ledger: Ledger, entry: Entry
-) -> None:
-    with pytest.raises(LedgerError):
-        ledger.append([message("fine"), entry])
-    assert (ledger.size, archive.keys.list()) == (0, [])
-
-
-def test_the_last_entry_of_each_run_is_known(archive: Archive, ledger: Ledger) -> None:
-    assert ledger.committed(b"one") == 0
-    ledger.append([message("x")], run=b"one", last=7)
-    ledger.append([message("x")], run=b"two", last=1)
-    ledger.append([message("x")] * 2, run=b"one", last=9)
-    ledger.append([message("x")])
-    ledger.close()
-    with closing(archive.open()) as again:
-        assert (again.committed(b"one"), again.committed(b"two"), again.committed(b"three")) == (9, 1, 0)
-
-
 # Opening
 
 
@@ -559,151 +352,3 @@ def test_records_are_counted_by_type(ledger: Ledger) -> None:
     ledger.append([message("x")])
     assert ledger.count((Type.MESSAGE, Type.EDIT), 0) == 3
     assert ledger.count((Type.MESSAGE, Type.EDIT), 1) == 2
-
-
-# Erasure
-
-ROOM = "room@a.example"
-
-
-class CrashError(Exception):
-    pass
-
-
-def erasable(archive: Archive, ledger: Ledger) -> DayKeys:
-    """A day that is over: records 0, 2 and 4 of a chat, 1 and 3 of a room, 5 of another class."""
-    names = [CHAT, ROOM, CHAT, ROOM, CHAT]
-    ledger.append([message(f"text {index}", name) for index, name in enumerate(names)])
-    ledger.append([message("of a patron", CHAT, "patron")])
-    archive.advance(DAY)
-    ledger.append([message("today")])
-    return archive.day_keys("staff", TODAY)
-
-
-def without_the_chat(archive: Archive, keys: DayKeys) -> bytes:
-    """The file of keys that no longer opens the chat."""
-    room = keys.conversation_id(ROOM)
-    left = replace(keys, day_key=None, conversations={room: keys.conversation_key(room)})
-    return archive.keys.rewrite(left, {"recovery": OFFICER.public})
-
-
-def facts(keys: DayKeys, removed: Sequence[list[int]], kind: str = "conversation") -> dict[str, Any]:
-    return {"kind": kind, "access": 6, "key_id": keys.key_id.hex(), "removed": removed}
-
-
-def payloads(archive: Archive) -> list[bytes | None]:
-    return [payload for (payload,) in archive.rows("SELECT payload FROM records ORDER BY idx")]
-
-
-def test_a_conversation_is_erased_and_everything_else_stays(archive: Archive, ledger: Ledger) -> None:
-    keys = erasable(archive, ledger)
-    before = payloads(archive)
-    removed = [[0, 0], [2, 2], [4, 4]]
-    place = ledger.erase(facts(keys, removed), {}, "staff", TODAY, without_the_chat(archive, keys))
-    assert archive.leaves()[place].type == Type.ERASE
-    assert archive.facts(place) == {**facts(keys, removed), "resealed": {}}
-    assert [payload is None for payload in payloads(archive)[:6]] == [True, False, True, False, True, False]
-    assert [archive.envelope(index) for index in (1, 3, 5)] == [b"text 1", b"text 3", b"of a patron"]
-    with pytest.raises(SealError):
-        archive.day_keys("staff", TODAY).conversation_key(keys.conversation_id(CHAT))
-    on_disk = archive.files()
-    assert [before[index] in on_disk for index in range(5)] == [False, True, False, True, False]  # type: ignore[operator]
-    assert archive.rows("SELECT * FROM todo") == []
-    check(archive, ledger.root())
-
-
-def test_a_day_expires(archive: Archive, ledger: Ledger) -> None:
-    keys = erasable(archive, ledger)
-    ledger.erase(facts(keys, [[0, 4]], "expiry"), {}, "staff", TODAY, None)
-    assert payloads(archive)[:5] == [None] * 5
-    assert ("staff", TODAY) not in archive.keys.list()
-    assert archive.envelope(5) == b"of a patron"
-    check(archive, ledger.root())
-
-
-def test_a_message_is_erased_and_the_rest_is_resealed(archive: Archive, ledger: Ledger) -> None:
-    keys = erasable(archive, ledger)
-    before = payloads(archive)
-    chat, room, fresh = keys.conversation_id(CHAT), keys.conversation_id(ROOM), bytes(32)
-    new = {}
-    for index in (0, 4):
-        plaintext = open_payload(keys.conversation_key(chat), index, Type.MESSAGE, before[index] or b"")
-        new[index] = reseal(fresh, index, Type.MESSAGE, plaintext)
-    left = replace(keys, day_key=None, conversations={room: keys.conversation_key(room), chat: fresh})
-    content = archive.keys.rewrite(left, {"recovery": OFFICER.public})
-    place = ledger.erase(facts(keys, [[2, 2]], "message"), new, "staff", TODAY, content)
-    hashes = {str(index): hashlib.sha256(payload).hexdigest() for index, payload in new.items()}
-    assert archive.facts(place)["resealed"] == hashes
-    assert [archive.envelope(index) for index in (0, 1, 3, 4)] == [b"text 0", b"text 1", b"text 3", b"text 4"]
-    assert payloads(archive)[2] is None
-    on_disk = archive.files()
-    assert not any(before[index] in on_disk for index in (0, 2, 4))  # type: ignore[operator]
-
-
-@pytest.mark.parametrize(
-    "step", ["keys.replace", "database.drop_payloads", "database.clean", "the last of all transactions"]
-)
-def test_an_erasure_that_was_interrupted_is_finished(
-    archive: Archive, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    keys = erasable(archive, ledger)
-    content = without_the_chat(archive, keys)
-
-    def crash(*_: object) -> None:
-        raise CrashError
-
-    owner, _, name = step.partition(".")
-    with monkeypatch.context() as crashing:
-        if owner == "keys":
-            crashing.setattr(archive.keys, name, crash)
-        elif owner == "database":
-            crashing.setattr(ledger._database, name, crash)
-        else:  # the payloads are dropped, but that is not yet noted
-            drop = ledger._database.drop_payloads
-            crashing.setattr(ledger._database, "drop_payloads", lambda ranges: crash(drop(ranges)))
-        with pytest.raises(CrashError):
-            ledger.erase(facts(keys, [[0, 0], [2, 2], [4, 4]]), {}, "staff", TODAY, content)
-    assert archive.leaves()[-1].type == Type.ERASE
-    ledger.close()
-    with closing(archive.open()) as again:
-        assert again.append([message("goes on")]) == 9
-        check(archive, again.root())
-    assert [payload is None for payload in payloads(archive)[:6]] == [True, False, True, False, True, False]
-    assert [archive.envelope(index) for index in (1, 3)] == [b"text 1", b"text 3"]
-    with pytest.raises(SealError):
-        archive.day_keys("staff", TODAY).conversation_key(keys.conversation_id(CHAT))
-    assert archive.rows("SELECT * FROM todo") == []
-
-
-def test_an_erasure_that_is_not_recorded_does_not_happen(archive: Archive, ledger: Ledger) -> None:
-    keys = erasable(archive, ledger)
-    before = payloads(archive)
-    with read_only(archive, ledger), pytest.raises(LedgerError):
-        ledger.erase(facts(keys, [[0, 4]]), {3: b"new"}, "staff", TODAY, None)
-    assert payloads(archive) == before
-    assert archive.envelope(0) == b"text 0"
-
-
-@pytest.mark.parametrize(
-    ("removed", "resealed"),
-    [([[0, 5]], []), ([[4, 6]], []), ([[0, 99]], []), ([[3, 2]], []), ([], [5]), ([], [99])],
-)
-def test_only_what_the_destroyed_keys_open_is_erased(
-    archive: Archive, ledger: Ledger, removed: list[list[int]], resealed: list[int]
-) -> None:
-    keys = erasable(archive, ledger)
-    with pytest.raises(LedgerError, match="not all of the class and day"):
-        ledger.erase(facts(keys, removed), dict.fromkeys(resealed, b"new"), "staff", TODAY, None)
-    assert ledger.size == 8
-    assert archive.envelope(0) == b"text 0"
-
-
-def test_nothing_is_erased_of_a_day_that_is_not_over(archive: Archive, ledger: Ledger) -> None:
-    ledger.append([message("today")])
-    keys = archive.day_keys("staff", TODAY)
-    with pytest.raises(LedgerError, match="not closed"):
-        ledger.erase(facts(keys, [[0, 0]]), {}, "staff", TODAY, None)
-    archive.advance(DAY)
-    ledger.erase(facts(keys, [[0, 0]]), {}, "staff", TODAY, None)  # but as soon as it is
-    assert [leaf.type for leaf in archive.leaves()] == [Type.MESSAGE, Type.CLOSE, Type.ERASE]
-    assert payloads(archive)[0] is None
