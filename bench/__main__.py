@@ -22,10 +22,14 @@ PROJECT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
 # How many servers there are, and accounts on each, and what the generator is told; its own defaults are the rest.
+# In those that begin with "archive", what is said is archived: by vrxmpp sealed and on the disk before it is delivered,
+# by the others as they come.
 SCENARIOS = {
     "chat": (1, 100, "--tls starttls chat --pairs 50 --window 2 --seconds 6"),
     "chat-plain": (1, 100, "--tls none chat --pairs 50 --window 2 --seconds 6"),
     "federation": (2, 50, "--tls starttls chat --pairs 50 --window 2 --seconds 6"),
+    "archive": (1, 100, "--tls starttls chat --pairs 50 --window 2 --seconds 6"),
+    "archive-rate": (1, 100, "--tls starttls rate --pairs 50 --rate 300 --seconds 6"),
     "rate": (1, 100, "--tls starttls rate --pairs 50 --rate 500 --seconds 6"),
     "login": (1, 50, "--tls starttls --sasl SCRAM-SHA-1 login --number 600 --at-once 32 --users 50"),
     "presence": (1, 201, "--tls starttls presence --contacts 200 --flips 150 --window 2"),
@@ -81,7 +85,7 @@ def run(peer: peers.Peer, scenario: str) -> report.Result:
     servers, users, arguments = SCENARIOS[scenario]
     about = {"server": peer.name, "version": peer.version, "scenario": scenario, "time": time.time()}
     with tempfile.TemporaryDirectory(prefix="vrxmpp-bench-") as directory, ExitStack() as stack:
-        places = peers.two_places(Path(directory), users)[:servers]
+        places = peers.two_places(Path(directory), users, archived=scenario.startswith("archive"))[:servers]
         try:
             pids = [stack.enter_context(peers.running(peer, place, server_core)) for place in places]
             stack.enter_context(peers.pinned(generator_core))

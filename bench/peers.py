@@ -40,7 +40,7 @@ class NotRunningError(Exception):
 class Place:
     """Where a server runs and what it is to serve. Accounts are u0, u1 and so on, `users` of them.
 
-    The one other server it knows need not run.
+    The one other server it knows need not run. `archived`: what is said is kept in the server's archive.
     """
 
     directory: Path
@@ -51,6 +51,7 @@ class Place:
     s2s_port: int
     peer_domain: str
     peer_s2s_port: int
+    archived: bool = False
 
     def write(self, name: str, text: str) -> Path:
         """Write a file into the directory; return its path."""
@@ -66,6 +67,8 @@ class Place:
     def fill(self, template: str) -> Path:
         """Write a configuration file from the template of that name; return its path."""
         values = {**asdict(self), "templates": TEMPLATES}
+        values |= {"archived": str(self.archived).lower()}
+        values |= {"if_archived_lua": "" if self.archived else "-- ", "if_archived_yml": "" if self.archived else "# "}
         return self.write(template, Template((TEMPLATES / template).read_text()).substitute(values))
 
 
@@ -291,13 +294,13 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def two_places(directory: Path, users: int) -> tuple[Place, Place]:
+def two_places(directory: Path, users: int, *, archived: bool = False) -> tuple[Place, Place]:
     """Make two places that know each other, with certificates by one authority."""
     one, two = DOMAINS
     port_one, direct_one, s2s_one, port_two, direct_two, s2s_two = free_ports(6)
     places = (
-        Place(directory / one, one, users, port_one, direct_one, s2s_one, two, s2s_two),
-        Place(directory / two, two, users, port_two, direct_two, s2s_two, one, s2s_one),
+        Place(directory / one, one, users, port_one, direct_one, s2s_one, two, s2s_two, archived),
+        Place(directory / two, two, users, port_two, direct_two, s2s_two, one, s2s_one, archived),
     )
     authority = Authority()
     for place in places:

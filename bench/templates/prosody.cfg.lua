@@ -1,4 +1,4 @@
--- Prosody with the modules of a usual deployment; no throttles ("limits" is left out), no message archive.
+-- Prosody with the modules of a usual deployment; no throttles ("limits" is left out).
 run_as_root = true
 daemonize = false
 pidfile = "$directory/prosody.pid"
@@ -9,10 +9,12 @@ modules_enabled = {
 	"disco"; "roster"; "saslauth"; "tls"; "blocklist"; "bookmarks"; "carbons"; "pep"; "private"; "smacks";
 	"vcard4"; "vcard_legacy"; "csi"; "csi_simple"; "offline"; "ping"; "time"; "uptime"; "version"; "posix";
 	"loopback_route";
+	$if_archived_lua"mam";
 }
 plugin_paths = { "$templates" }
 authentication = "internal_hashed"
 storage = "internal"
+default_archive_policy = true
 interfaces = { "127.0.0.1" }
 c2s_ports = { $port }
 c2s_direct_tls_ports = { $direct_port }
