@@ -27,8 +27,7 @@ DAMAGED = "damaged: this is not what was recorded"
 
 _MOST_NAMES = 16_384  # of conversations that are at hand
 _HIDDEN = re.compile("[&<>'\"]")  # what is written in another way within XML
-_TAG = re.compile(r"""<(?:[^<>"']++|"[^"]*+"|'[^']*+')*+>""")
-_MARKUP = (b"&#", b"<!")  # where letters may be written in another way, too
+_SAID = re.compile(rb"<(?:[^\s<>/:]++:)?(?:body|subject)([\s>/][^<]*+)<(/?)")  # and whether that is all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +185,8 @@ class Reader:
         index, raw, _ = row
         leaf = Leaf.unpack(raw)
         plaintext = _open(row, keys, conversation_keys) if plaintext is None else plaintext
+        if isinstance(plaintext, bytes) and not hmac.compare_digest(commit(plaintext), raw[COMMITMENT]):
+            plaintext = DAMAGED
         found = Found(
             index, leaf.time, leaf.type, keys.class_name if keys else "", day_of(leaf.time), "", leaf.conversation, raw
         )
@@ -224,10 +225,9 @@ def _open(row: Row, keys: DayKeys | None, known: dict[bytes, bytes | None]) -> b
         if key is None:
             return ERASED
     try:
-        plaintext = open_payload(key, index, leaf[TYPE], payload)
+        return open_payload(key, index, leaf[TYPE], payload)
     except SealError:
         return DAMAGED
-    return plaintext if hmac.compare_digest(commit(plaintext), leaf[COMMITMENT]) else DAMAGED
 
 
 def _conversation_key(keys: DayKeys, id: bytes) -> bytes | None:
@@ -258,7 +258,7 @@ class _Test:
         self._query = query
         self._words = [normalize("NFKC", word).casefold() for word in query.words]
         self._plain = [max(_HIDDEN.split(word), key=len) for word in self._words]
-        self._addresses = [address.encode() for address in query.addresses if address.isascii()]
+        self._addresses = [each.encode() for each in query.addresses if each.isascii()]  # JSON may write others anew
         self._ids: dict[tuple[bytes, str], bytes] = {}
 
     def is_met(self, leaf: bytes, envelope: bytes, keys: DayKeys | None) -> bool:
@@ -268,6 +268,8 @@ class _Test:
         return not self._words or (leaf[TYPE] in WITH_STANZA and self._has_words(envelope.partition(b"\n")[2]))
 
     def _has_addresses(self, leaf: bytes, envelope: bytes, keys: DayKeys | None) -> bool:
+        if not all(raw in envelope or self._is_about(raw.decode(), leaf, keys) for raw in self._addresses):
+            return False
         line, _, stanza = envelope.partition(b"\n")
         people = set(people_of(line, stanza))
         people |= {each.rpartition("@")[2] for each in people}
@@ -283,9 +285,11 @@ class _Test:
         return self._ids[of] == leaf[CONVERSATION]
 
     def _has_words(self, stanza: bytes) -> bool:
-        text = _TAG.sub("", stanza.decode(errors="replace"))
+        parts = _SAID.findall(stanza)
+        text = b"\n".join(part for part, _ in parts).decode(errors="replace")
         text = (text if text.isascii() else normalize("NFKC", text)).casefold()
-        if not all(part in text for part in self._plain) and not any(each in stanza for each in _MARKUP):
+        is_plain = "&#" not in text and all(end for _, end in parts)  # else words may be there, written in another way
+        if is_plain and not all(part in text for part in self._plain):
             return False
         said = normalize("NFKC", searchable(stanza)).casefold()
         return all(word in said for word in self._words)
