@@ -48,6 +48,7 @@ class ArchiveSettings:
     classes: Mapping[str, str]
     refuse_on_failure: bool = True  # otherwise messages are passed on
     patience: float = 10.0  # seconds a message may wait
+    silence_seconds: int = 10  # after which a recorder that has messages is given up
     most_entries: int = 50_000  # that wait
     most_bytes: int = 67_108_864
     reconcile_seconds: int = 3600
@@ -75,7 +76,7 @@ class Archive:
         self.wants = filing.wants  # asked about every message
         hello = {"run": token_hex(16), "classes": filing.classes, "origin": settings.origin}
         start = start_recorder or start_process(settings.state, settings.root_key, clock)
-        self._recorder = Recorder(hello, self, clock, start)
+        self._recorder = Recorder(hello, self, clock, start, silence_seconds=settings.silence_seconds)
         self._entries = Entries(filing.classes, settings.most_entries, settings.most_bytes)
         self._turned_away: list[tuple[Stanza, Done]] = []
         self._turn_comes = False

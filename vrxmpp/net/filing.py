@@ -30,6 +30,7 @@ _FASTENED = ns.qname("urn:xmpp:fasten:0", "apply-to")  # XEP-0422: where an old 
 _SPECIAL = frozenset((_EDIT, _RETRACT, ns.qname(_OLD_RETRACT, "retract"), _FASTENED))
 
 _PAIRS = 10_000  # of addresses whose conversation is remembered
+_MESSAGE = Type.MESSAGE  # which costs a call each time it is looked up
 _PUBLIC, _AUDIT = 0, 1  # the first two of the classes
 
 
@@ -63,11 +64,11 @@ class Filing:
             return Type.OUTCOME
         payloads = stanza.payloads
         if _SPECIAL.isdisjoint(payloads):
-            return Type.MESSAGE
+            return _MESSAGE
         if _EDIT in payloads:
             return Type.EDIT
         if _FASTENED in payloads and _OLD_RETRACT.encode() not in stanza.inner:
-            return Type.MESSAGE
+            return _MESSAGE
         return Type.RETRACT
 
     def of_message(self, stanza: Stanza) -> Place:

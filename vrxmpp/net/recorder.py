@@ -23,7 +23,6 @@ from vrxmpp.net.backoff import Backoff
 
 Json = Any
 
-_SILENT = 10  # seconds without a word from a recorder that has entries
 _STARTING = 60  # seconds for it to open the archive, or to answer a question
 _BUSY = 600  # seconds for what the command line asks of it
 _STOPPING = 10.0  # seconds for it to end
@@ -95,13 +94,17 @@ class Recorder:
 
     log = Logger()
 
-    def __init__(self, hello: Mapping[str, Json], listener: Listener, clock: Any, start: Start) -> None:
+    def __init__(
+        self, hello: Mapping[str, Json], listener: Listener, clock: Any, start: Start, *, silence_seconds: int
+    ) -> None:
+        """``silence_seconds`` is how long one that has entries may say nothing."""
         self.hello = frame_json(Kind.HELLO, hello)
         self.is_ready = False
         self.starts = 0
         self._listener = listener
         self._clock = clock
         self._start = start
+        self._silence_seconds = silence_seconds
         self._backoff = Backoff(first=0.25, most=15.0)
         self._process: Process | None = None
         self._link: Link | None = None
@@ -174,7 +177,7 @@ class Recorder:
             self._silence = 0
             return
         self._silence += 1
-        most = _SILENT if has_entries and self.is_ready else _STARTING
+        most = self._silence_seconds if has_entries and self.is_ready else _STARTING
         if self._silence == (_BUSY if self._is_busy else most):
             self.kill(f"nothing was heard of it for {self._silence} seconds")
 
