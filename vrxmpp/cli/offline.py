@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from vrxmpp.admin import Administration, perform
 from vrxmpp.cli.client import Ask
+from vrxmpp.cli.owner import become_owner
 from vrxmpp.config import Config
 from vrxmpp.store import open_stores
 from vrxmpp.store.database import Database
@@ -24,7 +23,7 @@ def open_database(config: Config) -> Iterator[Ask]:
     Raises StorageError, or OSError where the state directory cannot be made.
     """
     config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _become_owner(config.state)
+    become_owner(config.state)
     database = Database.open(config.database_url)
     try:
         administration = Administration(
@@ -33,14 +32,6 @@ def open_database(config: Config) -> Iterator[Ask]:
         yield lambda request: _run(perform(administration, request))
     finally:
         _run(database.close())
-
-
-def _become_owner(directory: Path) -> None:
-    """Let root act as the server's user, who must be able to write every file that is made here."""
-    owner = directory.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.setegid(owner.st_gid)
-        os.seteuid(owner.st_uid)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

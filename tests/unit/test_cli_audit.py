@@ -1,0 +1,476 @@
+"""``vrxmpp audit``: beginning an archive, its state, reading on record, forgetting, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from vrxmpp.admin import Json
+from vrxmpp.audit.desk import SHEET
+from vrxmpp.audit.frames import Entry
+from vrxmpp.audit.identity import SECRET_PREFIX, Identity
+from vrxmpp.audit.keys import KeyStore
+from vrxmpp.audit.leaf import Type
+from vrxmpp.audit.ledger import Ledger
+from vrxmpp.audit.root import initialise, read_root
+from vrxmpp.cli.audit_desk import IDENTITY, OFFICER
+from vrxmpp.cli.main import cli
+from vrxmpp.cli.settings import Settings
+
+ALICE, BOB, CAROL = "alice@library.example", "bob@library.example", "carol@museum.example"
+DAY = 86_400_000_000
+BEGIN = int((datetime.now(UTC) - timedelta(days=3)).timestamp()) // 86_400 * DAY + DAY // 2  # noon, three days ago
+FIRST = datetime.fromtimestamp(BEGIN / 1e6, UTC).date()
+READ = ("--purpose", "complaint", "--case", "2026-17")
+SHEET_READ = ("--officer", "recovery", "--identity", "sheet.txt", *READ)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a directory with a configuration, as nobody in particular."""
+    (tmp_path / "vrxmpp.toml").write_text('state = "state"\n[[host]]\ndomain = "library.example"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(OFFICER, raising=False)
+    monkeypatch.delenv(IDENTITY, raising=False)
+    return tmp_path
+
+
+def vrxmpp(*arguments: str, input: str = "") -> Result:
+    result = CliRunner().invoke(cli, ["audit", *arguments], input=input, prog_name="vrxmpp")
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert "internal error" not in result.stderr
+    return result
+
+
+def succeed(*arguments: str, input: str = "") -> str:
+    result = vrxmpp(*arguments, input=input)
+    assert (result.stderr, result.exit_code) == ("", 0)
+    return result.stdout
+
+
+def fail(code: int, *arguments: str, input: str = "") -> str:
+    result = vrxmpp(*arguments, input=input)
+    assert (result.stdout, result.exit_code) == ("", code)
+    return result.stderr
+
+
+@contextmanager
+def ledger(at: int) -> Iterator[Ledger]:
+    keys = Path("state/keys")
+    root = read_root("file", keys)
+    opened = Ledger.open(Path("state/audit"), KeyStore(keys), root, now=lambda: at, monotonic=lambda: at)
+    with closing(opened):
+        yield opened
+
+
+def entry(sender: str, to: str, text: str) -> Entry:
+    stanza = f"<message to='{to}' from='{sender}/desk' type='chat' id='m'><body>{text}</body></message>"
+    facts = json.dumps({"session": f"{sender}/desk", "address": "192.0.2.1"})
+    return Entry(Type.MESSAGE, "staff", " ".join(sorted((sender, to))), f"{facts}\n{stanza}".encode())
+
+
+@pytest.fixture
+def archive(here: Path) -> Path:
+    """An archive of three days, two conversations each, and nothing of today."""
+    (here / "sheet.txt").write_text(succeed("init"))
+    for day in range(3):
+        with ledger(BEGIN + day * DAY) as log:
+            log.append([entry(ALICE, BOB, f"hello {day}"), entry(CAROL, BOB, f"secret {day}")])
+    return here
+
+
+def records(*types: str) -> list[Json]:
+    """Return the facts of all records of these types, as the recovery officer reads them."""
+    options = [option for type in types for option in ("--type", type)]
+    found = vrxmpp("search", *SHEET_READ, "--json", *options).stdout.splitlines()
+    return [json.loads(line) for line in found]
+
+
+def size() -> int:
+    found: int = json.loads(vrxmpp("status", "--json").stdout)["log"]["size"]
+    return found
+
+
+# -- the beginning
+
+
+def test_an_archive_begins_with_a_sheet_that_is_shown_once(here: Path) -> None:
+    sheet = succeed("init")
+    assert SECRET_PREFIX in sheet
+    assert "library.example/audit" in sheet
+    said = "vrxmpp: there is an archive already, and its recovery sheet was printed\n"
+    assert fail(1, "init") == said
+    secret = next(line.strip() for line in sheet.splitlines() if SECRET_PREFIX in line)
+    assert not [file for file in here.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()]
+
+
+def test_the_sheet_of_a_first_start_waits_for_somebody(here: Path) -> None:
+    made = initialise(here / "state", "file", "library.example/audit")
+    assert made
+    (here / "state/keys" / SHEET).write_text(made.text)
+    assert "nobody has stored the recovery sheet" in vrxmpp("status").stdout
+    assert json.loads(succeed("init", "--json")) == {"sheet": made.text}
+    assert not (here / "state/keys" / SHEET).exists()
+    assert "sheet" not in vrxmpp("status").stdout
+
+
+def test_the_root_key_is_recovered_by_the_sheet_alone(archive: Path) -> None:
+    key = (archive / "state/keys/root.key").read_text()
+    (archive / "state/keys/root.key").unlink()
+    assert succeed("recover", "--identity", "sheet.txt") == key
+    other = Identity.generate().text
+    assert fail(1, "recover", "--identity", "-", input=other).startswith("vrxmpp: this was not sealed to this identity")
+    assert other not in fail(2, "recover", "--identity", "-", input=other[:-1])
+
+
+@pytest.mark.parametrize("command", ["status", "search", "verify", "retention show", "officer list", "expire"])
+def test_without_an_archive_nothing_is_made(here: Path, command: str) -> None:
+    (here / "state").mkdir()
+    (here / "identity").write_text(Identity.generate().text)
+    extra = ("--officer", "jane", "--identity", "identity", *READ) if command == "search" else ()
+    result = vrxmpp(*command.split(), *extra)
+    assert result.exit_code == 1
+    assert "vrxmpp" in result.output
+    assert list((here / "state").iterdir()) == []
+
+
+# -- its state
+
+
+def on_server(monkeypatch: pytest.MonkeyPatch, **archive: Json) -> None:
+    """Let a server answer for which nothing is wrong but this."""
+    names = ("unarchived", "lost", "archived", "refused", "waiting", "commits", "commit_seconds")
+    counts: Json = dict.fromkeys(names, 0)
+    counts |= {"recorder": "ready", "trouble": "", "on_failure": "refuse"}
+    checkpoints = {"colour": archive.pop("colour", "green"), "reasons": archive.pop("reasons", [])}
+
+    @contextmanager
+    def connected(settings: Settings) -> Iterator[object]:
+        yield lambda request: {"archive": counts | archive, "checkpoints": checkpoints}
+
+    monkeypatch.setattr(Settings, "server", connected)
+
+
+def test_green_is_only_what_leaves_nothing_to_say(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_server(monkeypatch)
+    lines = succeed("status").splitlines()
+    assert lines[0] == "The archive is green."
+    assert lines[1] == "Archive\tlibrary.example/audit"
+    assert json.loads(succeed("status", "--json"))["reasons"] == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "colour", "reason"),
+    [
+        ({"recorder": "away", "trouble": "the disk is full"}, "red", "the recorder is away: the disk is full"),
+        ({"unarchived": 2}, "red", "2 messages were passed on without being archived"),
+        ({"lost": 1}, "amber", "1 notes found no room"),
+        ({"on_failure": "deliver"}, "amber", "messages are passed on when they cannot be archived"),
+        ({"colour": "amber", "reasons": ["no checkpoint leaves"]}, "amber", "no checkpoint leaves"),
+        ({"colour": "red", "reasons": ["the log has only 1"]}, "red", "the log has only 1"),
+    ],
+)
+def test_whatever_is_wrong_is_told(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, wrong: Json, colour: str, reason: str
+) -> None:
+    on_server(monkeypatch, **wrong)
+    result = vrxmpp("status")
+    assert result.exit_code == {"amber": 6, "red": 1}[colour]
+    assert result.stdout.startswith(f"The archive is {colour}.\n{colour}: {reason}")
+
+
+def test_a_stopped_server_and_a_locked_log(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vrxmpp("status").stdout.startswith("The archive is amber.\namber: the server is not running\n")
+    with ledger(BEGIN + 3 * DAY):
+        result = vrxmpp("status")
+    assert result.exit_code == 1
+    assert "red: the archive cannot be opened: " in result.stdout
+    (archive / "vrxmpp.toml").write_text((archive / "vrxmpp.toml").read_text() + "[audit]\nenabled = false\n")
+    assert "red: nothing is archived" in vrxmpp("status").stdout
+
+
+# -- officers
+
+
+def test_a_new_officer_reads_what_is_shared(archive: Path) -> None:
+    printed = succeed("officer", "add", "jane")
+    assert printed.splitlines()[0].startswith("# The identity of the officer jane")
+    (archive / "jane.txt").write_text(printed)
+    jane = ("--officer", "jane", "--identity", "jane.txt", *READ)
+    closed = vrxmpp("search", *jane, "hello")
+    assert closed.stdout == ""
+    assert f"not searched: staff {FIRST} is not sealed to jane" in closed.stderr
+    second = str(FIRST + timedelta(days=1))
+    assert succeed("officer", "share", "jane", "--since", second, *SHEET_READ) == "3 files of keys shared with jane\n"
+    found = vrxmpp("search", *jane, "hello").stdout.splitlines()
+    assert [line.split("\t")[-1] for line in found] == ["hello 1", "hello 2"]
+
+
+def test_an_officer_keeps_their_own_identity(archive: Path) -> None:
+    john = Identity.generate()
+    assert succeed("officer", "add", "john", "--public", john.public.text) == "john added\n"
+    assert john.public.text in succeed("officer", "list")
+    assert succeed("officer", "remove", "john", "--purpose", "left") == "john removed\n"
+    assert json.loads(succeed("officer", "list", "--json"))["john"]["removed"]
+    [added, removed] = [each["facts"] for each in records("config")]
+    assert (added["what"], removed["what"], removed["purpose"]) == ("add_officer", "remove_officer", "left")
+    assert removed["by"]
+
+
+def test_who_cannot_be_an_officer(archive: Path) -> None:
+    secret = Identity.generate().text
+    said = fail(2, "officer", "add", "john", "--public", secret)
+    assert "this is an identity, which is secret" in said
+    assert secret not in said
+    assert fail(1, "officer", "add", "recovery") == "vrxmpp: there is an officer recovery already\n"
+    assert fail(1, "officer", "add", "J J").startswith("vrxmpp: an officer's name is of a-z")
+    assert fail(1, "officer", "remove", "recovery").startswith("vrxmpp: recovery is the last officer")
+    assert fail(1, "officer", "share", "nobody", *SHEET_READ) == "vrxmpp: there is no officer nobody\n"
+
+
+# -- reading
+
+
+def test_words_and_addresses_are_searched_for(archive: Path) -> None:
+    result = vrxmpp("search", *SHEET_READ, "--address", CAROL, "--until", str(FIRST + timedelta(days=1)), "SECRET")
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [(row[0], *row[2:]) for row in rows] == [
+        ("1", "message", f"{CAROL}/desk", BOB, "secret 0"),
+        ("4", "message", f"{CAROL}/desk", BOB, "secret 1"),
+    ]
+    assert result.stderr.startswith("2 found in ")
+
+
+def test_a_search_is_on_record_before_it_finds_anything(archive: Path) -> None:
+    before = size()
+    vrxmpp("search", *SHEET_READ, "nothing of the kind")
+    assert size() > before
+    facts = records("access")[0]["facts"]
+    assert facts | {"by": "recovery", "purpose": "complaint", "case": "2026-17", "what": "search"} == facts
+    assert facts["query"] == {"words": ["nothing of the kind"]}
+
+
+@pytest.mark.parametrize("missing", ["--officer", "--identity", "--purpose", "--case"])
+@pytest.mark.parametrize("value", [None, " "])
+def test_nobody_reads_without_saying_who_and_why(archive: Path, missing: str, value: str | None) -> None:
+    options = dict(zip(SHEET_READ[::2], SHEET_READ[1::2], strict=True))
+    if value is None:
+        del options[missing]
+    elif missing == "--identity":
+        (archive / "sheet.txt").write_text(value)
+    else:
+        options[missing] = value
+    before = size()
+    said = fail(2, "search", *(part for option in options.items() for part in option), "hello")
+    assert f"Missing option '{missing}'" in said
+    assert size() == before
+
+
+def test_who_is_not_let_in_is_on_record(archive: Path) -> None:
+    stranger = Identity.generate().text
+    said = fail(1, "search", "--officer", "recovery", "--identity", "-", *READ, "hello", input=stranger)
+    assert said == "vrxmpp: this is not the identity of recovery\n"
+    assert fail(1, "show", "0", "--officer", "eve", "--identity", "-", *READ, input=stranger).endswith("officer eve\n")
+    assert fail(1, "show", "0", "--officer", "eve", "--identity", "-", *READ, input="no identity").startswith(
+        "vrxmpp: "
+    )
+    tried = [each["facts"] for each in records("access") if each["facts"]["what"] == "refused"]
+    assert [each["by"] for each in tried] == ["recovery", "eve", "eve"]
+
+
+def test_the_environment_may_name_officer_and_file(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OFFICER, "recovery")
+    monkeypatch.setenv(IDENTITY, str(archive / "sheet.txt"))
+    assert "hello 0" in vrxmpp("search", *READ, "hello").stdout
+    monkeypatch.setenv(IDENTITY, str(archive / "gone"))
+    assert "gone: No such file or directory" in fail(2, "search", *READ, "hello")
+
+
+def test_what_people_wrote_does_not_reach_the_terminal_as_it_is(archive: Path) -> None:
+    with ledger(BEGIN + 2 * DAY) as log:
+        log.append([entry(ALICE, BOB, "one\n\x9b31mtwo\u202ethree\tfour")])
+    line = vrxmpp("search", *SHEET_READ, "two").stdout
+    assert line.count("\n") == 1
+    assert line.count("\t") == 5
+    assert "one \N{REPLACEMENT CHARACTER}31mtwo\N{REPLACEMENT CHARACTER}three" in line
+    index = line.partition("\t")[0]
+    shown = succeed("show", index, *SHEET_READ)
+    assert not {"\x9b", "\u202e"} & set(shown)
+    assert "Text\tone\n" in shown
+
+
+def test_a_record_is_shown_whole(archive: Path) -> None:
+    [found] = json.loads(succeed("show", "0", "--json", *SHEET_READ))
+    assert found["from"] == f"{ALICE}/desk"
+    assert found["facts"]["address"] == "192.0.2.1"
+    assert found["stanza"].startswith(f"<message to='{BOB}'")
+    rows = dict(line.split("\t", 1) for line in succeed("show", "0", *SHEET_READ).splitlines())
+    assert (rows["Conversation"], rows["address"], rows["Text"]) == (f"{ALICE} {BOB}", "192.0.2.1", "hello 0")
+    assert records("access")[0]["facts"]["index"] == 0
+    assert fail(1, "show", "999", *SHEET_READ) == "vrxmpp: there is no record 999\n"
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-13-01", "9999-12-31T25:00"])
+def test_what_is_no_time(archive: Path, time: str) -> None:
+    assert "is no time like 2026-11-24" in fail(2, "search", "--since", time, *SHEET_READ)
+
+
+def test_a_window_that_ends_before_it_begins(archive: Path) -> None:
+    said = fail(2, "search", "--since", "2026-11-02", "--until", "2026-11-01T00:00", *SHEET_READ)
+    assert "the window ends before it begins" in said
+
+
+def test_an_export_verifies_but_for_the_signature(archive: Path) -> None:
+    result = vrxmpp("export", "out", *SHEET_READ, "hello")
+    assert result.exit_code == 0
+    assert "Records\t3, of which 0 without their text\n" in result.stdout
+    assert result.stderr == "No checkpoint covers these records: export them again while the server runs.\n"
+    checked = json.loads(vrxmpp("verify", "out", "--json").stdout)
+    assert (checked["records"], len(checked["problems"])) == (3, 1)
+    assert "nobody has signed" in checked["problems"][0]["what"]
+    assert fail(1, "export", "out", *SHEET_READ, "hello") == f"vrxmpp: {archive}/out exists already\n"
+
+
+# -- proving
+
+
+def damage(statement: str) -> None:
+    with closing(sqlite3.connect("state/audit/ledger.sqlite")) as database, database:
+        database.execute(statement)
+
+
+def test_what_is_sound_is_said_to_be_and_recorded(archive: Path) -> None:
+    before = size()
+    said = succeed("verify", "--officer", "recovery", "--identity", "sheet.txt")
+    assert said.splitlines()[-1] == "Nothing is missing, and nothing was changed."
+    assert "Opened\t6, and 0 not for want of a key\n" in said
+    [verified] = records("verify")
+    assert verified["facts"] | {"size": before, "records": before, "problems": 0} == verified["facts"]
+
+
+def test_the_record_that_is_wrong_is_named(archive: Path) -> None:
+    damage("UPDATE records SET payload = zeroblob(length(payload)) WHERE idx = 3")
+    result = vrxmpp("verify")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("record 3: ")
+    assert result.stdout.endswith(" problems were found.\n")
+    assert records("verify")[0]["facts"]["problems"] > 0
+
+
+def test_a_copy_is_verified_and_nothing_written(archive: Path) -> None:
+    shutil.copytree("state/audit", "copy")
+    before = {file: file.read_bytes() for file in Path("copy").iterdir()}
+    assert json.loads(succeed("verify", "copy", "--json"))["sound"]
+    assert {file: file.read_bytes() for file in Path("copy").iterdir()} == before
+    Path("empty").mkdir()
+    assert fail(1, "verify", "empty").startswith("vrxmpp: ")
+
+
+def test_a_checkpoint_kept_elsewhere_is_held_against_the_log(archive: Path) -> None:
+    note = "library.example/audit\n2\n" + "A" * 43 + "=\n\n\u2014 library.example/audit AAAAAAAA\n"
+    Path("notes").mkdir()
+    Path("notes/1").write_text(note)
+    for kept in ("notes", "notes/1"):
+        assert "was changed" in vrxmpp("verify", "--checkpoint", kept).stdout
+    assert "Error: " in fail(2, "verify", "--vkey", "no key")
+
+
+# -- holds, retention, expiry, erasure
+
+
+def test_what_is_held_is_neither_erased_nor_expired(archive: Path) -> None:
+    assert succeed("hold", "add", "--person", CAROL, "--until", str(FIRST), *SHEET_READ) == "hold 1 added\n"
+    [held] = json.loads(succeed("hold", "list", "--json", *SHEET_READ))
+    assert (held["person"], held["first"], held["last"]) == (CAROL, None, str(FIRST))
+    erase = ("erase", "--yes", "--basis", "GDPR 17(1)(a)", "--case", "9", *SHEET_READ[:4])
+    assert fail(1, *erase, "--record", "1") == f"vrxmpp: this is held on {FIRST}: hold 1\n"
+    succeed("retention", "set", "staff", "--days", "1")
+    expired = vrxmpp("expire")
+    assert f"staff {FIRST} is left: hold 1" in expired.stderr
+    assert [line.split("\t")[:3] for line in expired.stdout.splitlines()] == [
+        ["staff", str(FIRST + timedelta(days=1)), "2"]
+    ]
+    assert vrxmpp("expire", *SHEET_READ[:4]).stdout.split("\t")[2:4] == ["1", "1"]
+    assert [each["text"] for each in records("message")] == [
+        "(erased)",
+        "secret 0",
+        "(erased)",
+        "(erased)",
+        "hello 2",
+        "secret 2",
+    ]
+    assert succeed("hold", "release", "1", *SHEET_READ) == "hold 1 released\n"
+    assert json.loads(vrxmpp("expire", "--json").stdout)["erased"][0]["removed"] == 1
+    assert succeed("verify").endswith("nothing was changed.\n")
+
+
+def test_a_dry_run_changes_nothing(archive: Path) -> None:
+    succeed("retention", "set", "staff", "--days", "2")
+    before = size()
+    result = vrxmpp("expire", "--dry-run")
+    assert (result.stdout, result.stderr) == (f"staff\t{FIRST}\n", "1 would expire\n")
+    assert json.loads(succeed("expire", "--dry-run", "--json")) == [["staff", str(FIRST)]]
+    assert size() == before
+
+
+def test_a_conversation_is_erased_and_the_rest_stays(archive: Path) -> None:
+    erase = ("erase", "--conversation", BOB, ALICE, "--day", str(FIRST), "--basis", "GDPR 17", "--case", "9")
+    who = SHEET_READ[:4]
+    assert "Aborted" in fail(1, *erase, *who, input="n\n")
+    result = vrxmpp(*erase, *who, input="y\n")
+    assert result.stdout.startswith(f"1 records of {FIRST} erased: record ")
+    assert [each["text"] for each in records("message")[:2]] == ["(erased)", "secret 0"]
+    erased = next(each["facts"] for each in records("access") if each["facts"]["what"] == "erase")
+    assert (erased["purpose"], erased["case"]) == ("GDPR 17", "9")
+    assert "Missing option '--basis'" in fail(2, *erase[:-4], "--yes", "--case", "9", *who)
+    assert fail(1, *erase, *who, "--yes").startswith("vrxmpp: ")
+
+
+@pytest.mark.parametrize(
+    "what", [(), ("--day", str(FIRST)), ("--conversation", ALICE, BOB), ("--record", "1", "--day", str(FIRST))]
+)
+def test_it_must_be_said_what_to_erase(archive: Path, what: tuple[str, ...]) -> None:
+    assert "Say either" in fail(2, "erase", *what, "--yes", "--basis", "b", "--case", "9", *SHEET_READ[:4])
+
+
+def test_a_locked_class_can_only_be_lengthened(archive: Path) -> None:
+    assert succeed("retention", "set", "staff", "--days", "365", "--lock") == "staff: 365 days, locked\n"
+    shorter = fail(1, "retention", "set", "staff", "--days", "364")
+    assert shorter == "vrxmpp: the retention of staff is locked: it can only be lengthened\n"
+    assert succeed("retention", "set", "staff", "--forever") == "staff: for ever, locked\n"
+    assert json.loads(succeed("retention", "show", "--json"))["staff"] == {"days": None, "locked": True}
+    assert succeed("retention", "show") == "audit\tfor ever\nstaff\tfor ever, locked\n"
+    assert "either --days or --forever" in fail(2, "retention", "set", "staff")
+
+
+# -- the root key
+
+
+def test_the_root_key_is_replaced_and_everything_stays_readable(archive: Path) -> None:
+    before = (archive / "state/keys/root.key").read_text()
+    with ledger(BEGIN + 3 * DAY):
+        assert fail(1, "rotate").startswith("vrxmpp: ")
+    assert (archive / "state/keys/root.key").read_text() == before
+    assert succeed("rotate", "--purpose", "yearly") == "replaced\n"
+    after = (archive / "state/keys/root.key").read_text()
+    assert after != before
+    assert succeed("recover", "--identity", "sheet.txt") == after
+    assert [each["facts"]["what"] for each in records("config")] == ["rotate_root"]
+
+
+def test_the_root_key_moves_to_another_source(archive: Path) -> None:
+    key = archive / "elsewhere.key"
+    said = succeed("rotate", "--to", f"file:{key}")
+    assert said == f'replaced; now write root_key = "file:{key}" into [audit]\n'
+    assert fail(1, "officer", "list").startswith("vrxmpp: ")
+    with (archive / "vrxmpp.toml").open("a") as config:
+        config.write(f'[audit]\nroot_key = "file:{key}"\n')
+    assert "recovery" in succeed("officer", "list")

@@ -1,0 +1,297 @@
+"""``vrxmpp audit``: the archive: beginning one, how it is, and whether it is what was written (docs/audit.md)."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from vrxmpp.admin import AdminError, Json
+from vrxmpp.audit import files
+from vrxmpp.audit.desk import SHEET, DeskError
+from vrxmpp.audit.identity import Identity
+from vrxmpp.audit.root import initialise, open_escrow
+from vrxmpp.cli.audit_desk import desk, identity_option, officer_option
+from vrxmpp.cli.audit_erasure import erase, expire, hold
+from vrxmpp.cli.audit_policy import officer, retention, rotate
+from vrxmpp.cli.audit_reading import export, search, show
+from vrxmpp.cli.client import NotRunning
+from vrxmpp.cli.output import Place, local_micros, print_json, print_table, printable, progress
+from vrxmpp.cli.owner import become_owner
+from vrxmpp.cli.settings import Settings, config_option, json_option, pass_settings
+from vrxmpp_verify import Report, verify_directory, verify_export
+
+AMBER = 6
+"""Exit code of a status that is neither green nor red."""
+
+_EXIT_CODES = {"green": 0, "amber": AMBER, "red": 1}
+_TERMINAL_COLOURS = {"green": "green", "amber": "yellow", "red": "red"}
+
+Reasons = list[tuple[str, str]]
+"""Why the archive is no better: a colour and a line."""
+
+
+@click.group("audit")
+@config_option
+def audit() -> None:
+    """Look after the audit archive, prove it, and read it on record."""
+
+
+for part in (search, show, export, officer, hold, retention, expire, erase, rotate):
+    audit.add_command(part)
+
+
+# -- the beginning
+
+
+@audit.command("init")
+@json_option
+@config_option
+@pass_settings
+def init(settings: Settings) -> None:
+    """Make the archive, if there is none, and print the recovery sheet, once.
+
+    Print it on paper and keep it in a safe: whoever has it can read the whole archive, and without it, and without
+    another officer, nobody can.
+    """
+    state, source = settings.config.state, settings.config.audit.root_key
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    become_owner(state)
+    new = initialise(state, source, f"{settings.config.hosts[0].domain}/audit")
+    keys = state / "keys"
+    path = keys / SHEET
+    if new is not None:
+        with files.changing(keys):
+            files.replace(path, new.text.encode())  # so that it is not lost before it was seen
+    if not path.exists():
+        raise AdminError("exists", "there is an archive already, and its recovery sheet was printed")
+    sheet = path.read_text()
+    if settings.json:
+        print_json({"sheet": sheet})
+    else:
+        click.echo(sheet, nl=False)
+    with files.changing(keys):
+        files.destroy(path)
+
+
+@audit.command("recover")
+@identity_option
+@json_option
+@config_option
+@pass_settings
+def recover(settings: Settings, identity: str | None) -> None:
+    """Print the root key, for whoever has the recovery sheet: it is to be put where it was lost."""
+    try:
+        opener = Identity.parse(identity or "")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--identity") from None
+    become_owner(settings.config.state)
+    root = open_escrow(settings.config.state / "keys", opener).hex()
+    if settings.json:
+        print_json({"root_key": root})
+    else:
+        click.echo(root)
+
+
+# -- how it is
+
+
+@audit.command("status")
+@json_option
+@config_option
+@pass_settings
+def status(settings: Settings) -> None:
+    """Tell how the archive is: green, amber or red, and why.
+
+    The exit code is 0, 6 or 1 for these.
+    """
+    reasons: Reasons = []
+    server = _ask_server(settings, reasons)
+    log = _ask_desk(settings, reasons)
+    reasons += _judge_server(server) + _judge_log(log)
+    colours = [colour for colour, _ in reasons]
+    colour = "red" if "red" in colours else "amber" if "amber" in colours else "green"
+    if settings.json:
+        texts = [{"colour": each, "reason": reason} for each, reason in reasons]
+        print_json({"colour": colour, "reasons": texts, "log": log} | server)
+    else:
+        click.secho(f"The archive is {colour}.", fg=_TERMINAL_COLOURS[colour], bold=True)
+        for each, reason in reasons:
+            click.echo(printable(f"{each}: {reason}"))
+        print_table((), [*_log_rows(log), *_server_rows(server)])
+    raise SystemExit(_EXIT_CODES[colour])
+
+
+def _ask_server(settings: Settings, reasons: Reasons) -> Json:
+    if not settings.config.audit.enabled:
+        reasons.append(("red", "nothing is archived: the configuration has switched it off"))
+    try:
+        with settings.server() as ask:
+            answer: Json = ask({"command": "audit status"})
+            return answer
+    except NotRunning:
+        reasons.append(("amber", "the server is not running"))
+        return {"archive": None, "checkpoints": None}
+
+
+def _ask_desk(settings: Settings, reasons: Reasons) -> Json:
+    try:
+        with desk(settings) as ask:
+            return ask("status")
+    except DeskError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
+    reasons.append(("red", f"the archive cannot be opened: {reason}"))
+    return None
+
+
+def _judge_server(server: Json) -> Reasons:
+    archive, checkpoints = server["archive"], server["checkpoints"]
+    reasons = []
+    if archive is not None:
+        if archive["recorder"] != "ready":
+            reasons.append(("red", f"the recorder is away: {archive['trouble'] or 'it does not say why'}"))
+        if archive["unarchived"]:
+            passed_on = f"{archive['unarchived']} messages were passed on without being archived since the start"
+            reasons.append(("red", passed_on))
+        if archive["lost"]:
+            reasons.append(("amber", f"{archive['lost']} notes found no room since the start"))
+        if archive["on_failure"] == "deliver":
+            reasons.append(("amber", "messages are passed on when they cannot be archived (on_failure)"))
+    if checkpoints is not None:
+        # It lists what makes it red first, and then what would make it amber.
+        reasons += [(checkpoints["colour"], reason) for reason in checkpoints["reasons"]]
+    return reasons
+
+
+def _judge_log(log: Json) -> Reasons:
+    reasons = []
+    if log is not None:
+        if log["recovery_sheet"]:
+            reasons.append(("amber", "nobody has stored the recovery sheet yet (vrxmpp audit init)"))
+        if log["todo"]:
+            reasons.append(("amber", f"{len(log['todo'])} erasures are recorded and not finished"))
+    return reasons
+
+
+def _log_rows(log: Json) -> Iterator[tuple[str, str]]:
+    if log is None:
+        return
+    yield "Archive", log["origin"]
+    yield "Records", f"{log['size']}, {log['today']} of them today"
+    yield "Last record", local_micros(log["last"])
+    yield "Last signed", "never" if log["checkpoint"] is None else f"with {log['checkpoint']} records"
+    for sink in log["witnessed"]:
+        yield f"Taken by {sink['sink']}", f"{sink['size']} records, {local_micros(sink['at'])}"
+    yield "Officers", ", ".join(log["officers"])
+    yield "Holds", str(log["holds"])
+
+
+def _server_rows(server: Json) -> Iterator[tuple[str, str]]:
+    archive = server["archive"]
+    if archive is not None:
+        yield "Since the start", "{archived} archived, {refused} refused, {waiting} waiting".format_map(archive)
+        commits = archive["commits"]
+        if commits:
+            yield "A commit", f"{archive['commit_seconds'] / commits * 1000:.1f} ms on average"
+
+
+# -- whether it is what was written
+
+
+@audit.command("verify")
+@click.argument("directory", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@officer_option
+@identity_option
+@click.option(
+    "--checkpoint",
+    "kept",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="A signed checkpoint that was kept elsewhere, or a directory of them.",
+)
+@click.option("--vkey", "vkeys", multiple=True, metavar="KEY", help="Whose signatures count: NAME+HASH+KEY.")
+@json_option
+@config_option
+@pass_settings
+def verify(
+    settings: Settings,
+    *,
+    directory: Path | None,
+    officer: str | None,
+    identity: str | None,
+    kept: tuple[Path, ...],
+    vkeys: tuple[str, ...],
+) -> None:
+    """Check every record of the archive, or of the copy or export in DIRECTORY, and tell what is wrong with which.
+
+    With an officer's identity every text is opened, too. That the archive here was verified is recorded in it. The exit
+    code is 1 if anything is wrong.
+    """
+    checkpoints = list(_read_checkpoints(kept))
+    opener = (officer, identity) if officer and identity else None
+    become_owner(settings.config.state)
+    report = _verify(settings.config.state, directory, opener, checkpoints, vkeys)
+    if settings.json:
+        print_json(report.to_json())
+    else:
+        _tell(report)
+    if directory is None:
+        facts = {"size": report.size, "records": report.records, "problems": report.found}
+        with desk(settings) as ask:
+            ask("record", type="verify", facts=facts | {"seconds": round(report.seconds, 3)})
+    if not report.sound:
+        raise SystemExit(1)
+
+
+def _read_checkpoints(kept: Iterable[Path]) -> Iterator[str]:
+    for path in kept:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            yield file.read_text(errors="replace")
+
+
+def _verify(
+    state: Path,
+    directory: Path | None,
+    opener: tuple[str, str] | None,
+    checkpoints: list[str],
+    vkeys: tuple[str, ...],
+) -> Report:
+    place = Place()
+    with progress("Verifying", lambda: place.now):
+        try:
+            if directory and (directory / "manifest.json").exists():
+                return verify_export(directory, checkpoints=checkpoints, vkeys=vkeys, progress=place.move)
+            return verify_directory(
+                directory or state / "audit",
+                keys=state / "keys",
+                identity=opener,
+                checkpoints=checkpoints,
+                vkeys=vkeys,
+                progress=place.move,
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+
+
+def _tell(report: Report) -> None:
+    for problem in report.problems:
+        click.echo(printable(str(problem)))
+    if report.found > len(report.problems):
+        click.echo(f"and {report.found - len(report.problems)} more problems")
+    for warning in report.warnings:
+        click.echo(printable(f"not checked: {warning}"))
+    rows = [
+        ("Records", f"{report.records} of {report.size}"),
+        ("Root", b64encode(report.root).decode() or "not known"),
+        ("Opened", f"{report.opened}, and {report.unopened} not for want of a key"),
+        ("Without text", f"{report.gone}, erased or withheld"),
+        ("Covered from outside", f"{report.vouched} records"),
+        ("Time", f"{report.seconds:.1f} s"),
+    ]
+    print_table((), rows)
+    verdict = "Nothing is missing, and nothing was changed." if report.sound else f"{report.found} problems were found."
+    click.secho(verdict, fg="green" if report.sound else "red", bold=True)

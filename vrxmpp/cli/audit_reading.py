@@ -1,0 +1,221 @@
+"""``vrxmpp audit search``, ``show`` and ``export``: reading the archive, each time on record (docs/audit.md)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vrxmpp.admin import Json
+from vrxmpp.audit.export import Exported
+from vrxmpp.audit.export import export as make_export
+from vrxmpp.audit.found import Found
+from vrxmpp.audit.leaf import Type
+from vrxmpp.audit.reader import END, Query, Search
+from vrxmpp.cli.audit_desk import Command, Who, by_officer, visit
+from vrxmpp.cli.output import Echo, Place, local_micros, print_json, print_table, printable, progress
+from vrxmpp.cli.settings import Settings, config_option, json_option, pass_settings
+
+_TYPES = [type.name.lower() for type in Type]
+
+
+def _read_moment(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """Read a day or a time of this machine's clock (ISO 8601); return microseconds since 1970, UTC."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        if parameter.name == "until" and len(value) == len("2026-11-24"):
+            moment += timedelta(days=1)  # all of that day
+        return int(moment.astimezone().timestamp() * 1_000_000)
+    except (ValueError, OverflowError, OSError):
+        raise click.BadParameter(f"{value!r} is no time like 2026-11-24 or 2026-11-24T10:30") from None
+
+
+def selecting(command: Command) -> Command:
+    """Give a command the options that choose records; it gets them as ``query``."""
+
+    @wraps(command)
+    def with_query(
+        *args: Any,
+        since: int | None,
+        until: int | None,
+        addresses: tuple[str, ...],
+        types: tuple[str, ...],
+        words: tuple[str, ...],
+        **rest: Any,
+    ) -> None:
+        kinds = frozenset(Type[name.upper()] for name in types)
+        try:
+            query = Query(since or 0, END if until is None else until, addresses, words, kinds)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        command(*args, query=query, **rest)
+
+    for option in (
+        click.argument("words", nargs=-1, metavar="[WORD]..."),
+        click.option("--type", "types", multiple=True, type=click.Choice(_TYPES), help="Only records of this type."),
+        click.option(
+            "--address",
+            "addresses",
+            multiple=True,
+            metavar="JID",
+            help="Only what this one, or a domain, is a side of.",
+        ),
+        click.option("--until", callback=_read_moment, help="Up to this time, or the end of this day."),
+        click.option("--since", callback=_read_moment, help="From this time, or the beginning of this day."),
+    ):
+        with_query = option(with_query)
+    return with_query
+
+
+@click.command("search")
+@selecting
+@by_officer()
+@json_option
+@config_option
+@pass_settings
+def search(settings: Settings, who: Who, query: Query) -> None:
+    """Find what has each WORD in it, in the time and with the addresses that the options say.
+
+    That you search, and for what, is recorded first. What is found is printed as it is found: for people on a terminal,
+    else a line each, with --json an object of JSON on each line.
+    """
+    with visit(settings, who) as office:
+        found = office.search(query)
+        print_found = _print_json_line if settings.json else _print_lines if sys.stdout.isatty() else _print_tabs
+        number = 0
+        with progress("Searching", lambda: (found.place - found.first, found.end - found.first)) as echo:
+            for number, each in enumerate(found, 1):  # noqa: B007
+                print_found(each, echo)
+        _conclude(found, number)
+
+
+def _print_lines(found: Found, echo: Echo) -> None:
+    echo(printable(f"{found.index}  {local_micros(found.time)}  {found.kind}  {_sides(found)}"), bold=True)
+    for line in _text(found).splitlines():
+        echo(f"    {printable(line)}")
+
+
+def _print_tabs(found: Found, echo: Echo) -> None:
+    sides = (found.sender, found.recipient) if found.sender or found.recipient else (found.conversation, "")
+    cells = (str(found.index), found.at, found.kind, *sides, " ".join(_text(found).splitlines()))
+    echo("\t".join(map(printable, cells)))
+
+
+def _print_json_line(found: Found, echo: Echo) -> None:
+    echo(json.dumps(_as_json(found), ensure_ascii=False))
+
+
+def _sides(found: Found) -> str:
+    return f"{found.sender} to {found.recipient}" if found.sender or found.recipient else found.conversation
+
+
+def _text(found: Found) -> str:
+    """Return what is said: the text or, where there is no stanza, the facts."""
+    if found.problem or found.stanza:
+        return found.text
+    return " ".join(f"{name}={value}" for name, value in found.facts.items())
+
+
+def _as_json(found: Found) -> Json:
+    return {
+        "index": found.index,
+        "time": found.at,
+        "type": found.kind,
+        "class": found.class_name,
+        "conversation": found.conversation,
+        "from": found.sender,
+        "to": found.recipient,
+        "text": found.text,
+        "problem": found.problem,
+        "facts": found.facts,
+    }
+
+
+def _conclude(found: Search, number: int) -> None:
+    """Say how much was found, and what stayed closed, beside what was asked for."""
+    click.echo(f"{number} found in {found.scanned} records", err=True)
+    if found.unread:
+        click.echo(f"{found.unread} records could not be read: they are erased, or not sealed to you", err=True)
+    for _, _, why in found.unopened:
+        click.echo(printable(f"not searched: {why}"), err=True)
+
+
+@click.command("show")
+@click.argument("indices", nargs=-1, required=True, type=click.IntRange(0), metavar="INDEX...")
+@by_officer()
+@json_option
+@config_option
+@pass_settings
+def show(settings: Settings, who: Who, indices: tuple[int, ...]) -> None:
+    """Show all there is of the records with these numbers. That you look at each is recorded first."""
+    with visit(settings, who) as office:
+        shown = [office.show(index) for index in indices]
+    if settings.json:
+        print_json([_as_json(each) | {"stanza": each.stanza.decode(errors="replace")} for each in shown])
+        return
+    for each in shown:
+        _print_whole(each)
+
+
+def _print_whole(found: Found) -> None:
+    rows = [
+        ("Record", str(found.index)),
+        ("Time", f"{local_micros(found.time)} ({found.at})"),
+        ("Type", found.kind),
+        ("Class", found.class_name or "public"),
+        ("Conversation", found.conversation or "not known"),
+        ("From", found.sender),
+        ("To", found.recipient),
+        *((name, value if isinstance(value, str) else json.dumps(value)) for name, value in found.facts.items()),
+        *(("Text", line) for line in found.text.splitlines()),
+        ("Stanza", found.stanza.decode(errors="replace").replace("\n", " ")),
+    ]
+    print_table((), [row for row in rows if row[1]])
+
+
+@click.command("export")
+@click.argument("target", metavar="DIR", type=click.Path(path_type=Path))
+@selecting
+@by_officer()
+@json_option
+@config_option
+@pass_settings
+def export(settings: Settings, who: Who, query: Query, target: Path) -> None:
+    """Export what ``search`` would find to the new directory DIR: with proofs for programs, and to be read by people.
+
+    DIR is made by the owner of the state directory, who must be allowed to.
+    """
+    place = Place()
+    with visit(settings, who) as office, progress("Exporting", lambda: place.now):
+        done = make_export(office, query, target.absolute(), progress=place.move)
+    if settings.json:
+        print_json(_exported_as_json(done))
+        return
+    print_table((), _exported_rows(done))
+    for _, _, why in done.unopened:
+        click.echo(printable(f"not searched: {why}"), err=True)
+    if not done.is_signed:
+        click.echo("No checkpoint covers these records: export them again while the server runs.", err=True)
+
+
+def _exported_rows(done: Exported) -> list[tuple[str, str]]:
+    return [
+        ("Directory", str(done.directory)),
+        ("Records", f"{done.records}, of which {done.withheld} without their text"),
+        ("Conversations", f"{done.conversations}, each day of each counted"),
+        ("Proven in", f"a log of {done.size} records, countersigned by {done.cosigned}"),
+        ("SHA-256 of manifest.json", done.manifest),
+    ]
+
+
+def _exported_as_json(done: Exported) -> Json:
+    values = {name: getattr(done, name) for name in ("records", "withheld", "conversations", "size", "cosigned")}
+    values |= {"directory": str(done.directory), "signed": done.is_signed, "manifest_sha256": done.manifest}
+    return values | {"unopened": [[class_name, day.isoformat(), why] for class_name, day, why in done.unopened]}
