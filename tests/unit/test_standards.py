@@ -15,12 +15,20 @@ from vrxmpp.assembly import Foundations, assemble
 from vrxmpp.config import parse
 from vrxmpp.core.module import Rfc, Xep
 from vrxmpp.core.router import Router
+from vrxmpp.core.witnessing import Signed
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.standards import BELOW_THE_MODULES, module_classes, page
 from vrxmpp.store.database import Database
 
 ROOT = Path(__file__).parent.parent.parent
 T = TypeVar("T")
+
+
+class Nobody:
+    """Cosigns nothing."""
+
+    async def cosign(self, domain: str, submission: Signed) -> Signed:
+        raise NotImplementedError
 
 
 async def run_here(work: Callable[[], T]) -> T:
@@ -48,8 +56,10 @@ def test_every_module_on_the_page_serves_clients() -> None:
         secret=b"secret",
         run_in_thread=run_here,
         started=datetime(2026, 1, 1, tzinfo=UTC),
+        cosigner=Nobody(),
     )
-    settings = parse("[[host]]\ndomain = 'example.net'", ROOT / "vrxmpp.toml")
+    audit = "[audit]\nencrypted = 'refuse'\ncheckpoints.witness_for = ['elsewhere.example']\n"
+    settings = parse(f"{audit}[[host]]\ndomain = 'example.net'", ROOT / "vrxmpp.toml")
     host = assemble(settings, settings.hosts[0], foundations).host
     assert {type(module) for module in host.modules} == set(module_classes())
 

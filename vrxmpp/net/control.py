@@ -23,7 +23,7 @@ from vrxmpp.jid import InvalidJid, Jid
 
 _log = Logger()
 _CONVERSATION = "configuration"  # of what is about no account
-_UNREMARKABLE = frozenset(("status", "s2s status", "s2s test"))  # they change nothing, and show no person
+_UNREMARKABLE = frozenset(("status", "audit status", "s2s status", "s2s test"))  # change nothing, show no person
 
 
 def control_endpoint(reactor: IReactorUNIX, state: Path) -> UNIXServerEndpoint:
