@@ -259,13 +259,14 @@ class VerifierKey(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
         """Read it; ValueError if it is none, or of another type."""
-        name, id, encoded = text.strip().split("+", 2)
-        raw = _base64(encoded)
-        if raw[:1] not in (bytes([ED25519]), bytes([COSIGNATURE])):
-            raise ValueError("a key of an unknown type")
-        if _hex(id, 4) != sha256(name.encode() + b"\n" + raw).digest()[:4]:
-            raise ValueError("a key that does not fit its hash")
-        return cls(name, _hex(id, 4), raw[0], Ed25519PublicKey.from_public_bytes(raw[1:]))
+        try:
+            name, id, encoded = text.strip().split("+", 2)
+            raw = _base64(encoded)
+            if raw[0] not in (ED25519, COSIGNATURE) or sha256(name.encode() + b"\n" + raw).digest()[:4] != _hex(id, 4):
+                raise ValueError
+            return cls(name, _hex(id, 4), raw[0], Ed25519PublicKey.from_public_bytes(raw[1:]))
+        except (ValueError, IndexError):
+            raise ValueError(f"this is not a verifier key: {text}") from None
 
     def verify(self, body: bytes, signature: bytes) -> bool:
         """Whether this key made this signature of a note."""
@@ -1209,8 +1210,10 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _read_checkpoints(paths: Iterable[Path]) -> list[str]:
-    files = (file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
-    return [file.read_text(errors="replace") for file in files if file.is_file()]
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
+    return [file.read_text(errors="replace") for file in files]
 
 
 def _verify(arguments: argparse.Namespace, progress: Progress | None) -> Report:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.ledgers import ORIGIN, Officer, Signer, Writer
-from vrxmpp_verify import Report, UnreadableError, verify_export
+from vrxmpp_verify import Report, UnreadableError, VerifierKey, verify_export
 
 NOTARY, WITNESS, STRANGER = Signer(ORIGIN), Signer("other.example/witness", 4), Signer(ORIGIN)
 CHOSEN, WITHHELD = [0, 5, 6, 8, 20, 21], {5}
@@ -206,3 +206,16 @@ def test_a_given_checkpoint(export: Path) -> None:
     report = check(export, longer.note())
     assert report.sound
     assert "1 checkpoints could not be compared: they are not of the size of the export" in report.warnings
+
+
+def test_the_published_example_of_a_signed_note() -> None:
+    """That of C2SP's signed-note, and what it does not sign."""
+    key = VerifierKey.parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+    text = b"If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
+    line = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
+    id, signature = b64decode(line)[:4], b64decode(line)[4:]
+    assert id == key.id
+    assert key.verify(text, signature)
+    assert not key.verify(text + b"\n", signature)
+    assert not key.verify(text, signature[:-1])
+    assert not key.verify(text, b"")
