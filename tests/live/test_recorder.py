@@ -307,7 +307,8 @@ def test_the_command_line_asks_beside_the_server(server: Server) -> None:
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(str(server.state / "audit" / "recorder.sock"))
         line.sendall(frame_json(Kind.ASK, {"ask": "status", "id": 1}))
-        frames, answers = Frames(), []
+        frames = Frames()
+        answers: list[Any] = []
         while not answers:
             answers = [json.loads(body) for _, body in frames.feed(line.recv(65_536))]
     assert answers[0]["ok"]["size"] == 10

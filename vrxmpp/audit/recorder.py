@@ -33,6 +33,7 @@ from vrxmpp.audit.seal import SealError
 SOCKET = "recorder.sock"
 """Where the command line asks, in the directory of the log: ASK and ANSWER frames."""
 
+_ENTRY = Kind.ENTRY  # which costs a call each time it is looked up
 _BATCH = 500  # entries of one commit
 _BATCH_BYTES = 8_388_608
 _PIECE = 262_144  # bytes read at a time
@@ -164,19 +165,15 @@ class Recorder:
     def _alarm(self, text: str) -> None:
         self._say(frame_json(Kind.NEWS, {"alarm": text}))
 
-    def _next(self) -> tuple[Kind, bytes]:
-        kind, body = self._queue.popleft()
-        self._queued_bytes -= len(body)
-        return kind, body
-
     def _work(self) -> None:
         """Write a batch, or do the one thing before it."""
         if not self._queue:
             return
-        if self._queue[0][0] is Kind.ENTRY:
+        if self._queue[0][0] is _ENTRY:
             self._append()
             return
-        kind, body = self._next()
+        kind, body = self._queue.popleft()
+        self._queued_bytes -= len(body)
         if kind is Kind.HELLO:
             self._greet(json.loads(body))
         elif kind is Kind.ASK:
@@ -194,13 +191,14 @@ class Recorder:
     def _append(self) -> None:
         """Have a batch on the disk, and say so."""
         entries: list[Entry] = []
-        size = first = last = 0
-        while self._queue and self._queue[0][0] is Kind.ENTRY and len(entries) < _BATCH and size < _BATCH_BYTES:
-            _, body = self._next()
+        queue, size, first, last = self._queue, 0, 0, 0
+        while queue and queue[0][0] is _ENTRY and len(entries) < _BATCH and size < _BATCH_BYTES:
+            _, body = queue.popleft()
             size += len(body)
             last, entry = read_entry(body, self._classes)
             first = first or last
             entries.append(entry)
+        self._queued_bytes -= size
         try:
             at = self._ledger.append(entries, run=self._run, last=last)
         except LedgerError as error:
