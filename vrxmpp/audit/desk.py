@@ -187,7 +187,11 @@ def _entry(type: Type, class_name: str, facts: Json) -> Entry:
 
 
 def _add_officer(policy: Policy, arguments: Json, now: int) -> Policy:
-    return policy.add_officer(arguments["name"], PublicKey.parse(arguments["public"]), now)
+    try:
+        public = PublicKey.parse(arguments["public"])
+    except ValueError as error:
+        raise PolicyError(str(error)) from None
+    return policy.add_officer(arguments["name"], public, now)
 
 
 def _remove_officer(policy: Policy, arguments: Json, now: int) -> Policy:

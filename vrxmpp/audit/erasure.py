@@ -18,13 +18,13 @@ from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import MESSAGES, Type
 from vrxmpp.audit.office import Ask, Visit, policy
 from vrxmpp.audit.policy import Hold, Policy
-from vrxmpp.audit.reader import ERASED, name_of_pair, people_of
+from vrxmpp.audit.reader import ERASED, bare_address, conversation_name, people_of
 from vrxmpp.audit.records import Records
 from vrxmpp.audit.seal import KEY_BYTES, SealError, reseal
 
 
 class ErasureError(Exception):
-    """Nothing was erased: one line says why."""
+    """Nothing was held or erased: one line says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,15 @@ class Expired:
 def add_hold(
     visit: Visit, *, person: str = "", conversation: str = "", first: date | None = None, last: date | None = None
 ) -> Hold:
-    """Hold what a person has said or heard, or a conversation, or all of some days. Raises DeskError."""
-    days = {"first": first and first.isoformat(), "last": last and last.isoformat()}
-    visit.change("add_hold", person=person, conversation=conversation, **days)
+    """Hold what a person has said or heard, or a conversation, or all of some days, until it is released.
+
+    ErasureError if an address is none. Raises DeskError.
+    """
+    try:
+        named = {"person": person and bare_address(person), "conversation": conversation_name(conversation)}
+    except ValueError as error:
+        raise ErasureError(str(error)) from None
+    visit.change("add_hold", **named, first=first and first.isoformat(), last=last and last.isoformat())
     return visit.policy.holds[-1]
 
 
@@ -87,8 +93,10 @@ def erase_conversation(visit: Visit, conversation: str, first: date, last: date)
     Nothing is erased if any of it is held, of a day that is not over, or cannot be opened by this officer:
     ErasureError. Raises DeskError, RecordsError.
     """
-    if " " in conversation:
-        conversation = name_of_pair(*conversation.split(" ", 1))
+    try:
+        conversation = conversation_name(conversation)
+    except ValueError as error:
+        raise ErasureError(str(error)) from None
     access = visit.record("erase", conversation=conversation, first=first.isoformat(), last=last.isoformat())
     works = []
     for class_name, day in visit.keys.list():

@@ -48,10 +48,9 @@ class Query:
 
     def __post_init__(self) -> None:
         """ValueError where an address, type or window is none."""
-        object.__setattr__(self, "addresses", tuple(Jid.parse(each.strip()).bare.text for each in self.addresses))
+        object.__setattr__(self, "addresses", tuple(map(bare_address, self.addresses)))
         object.__setattr__(self, "types", frozenset(Type(type) for type in self.types))
-        if " " in self.conversation and not self.conversation.startswith("stream "):
-            object.__setattr__(self, "conversation", name_of_pair(*self.conversation.split()))
+        object.__setattr__(self, "conversation", conversation_name(self.conversation))
         if self.until < self.since:
             raise ValueError("the window ends before it begins")
 
@@ -78,6 +77,21 @@ class Query:
 def name_of_pair(one: str, other: str) -> str:
     """Return the name of a conversation of two (docs/audit-format.md, Keys)."""
     return " ".join(sorted((one, other), key=str.encode))
+
+
+def bare_address(text: str) -> str:
+    """Return the address that somebody has typed as the log has it, without its resource. ValueError if it is none."""
+    return Jid.parse(text.strip()).bare.text
+
+
+def conversation_name(text: str) -> str:
+    """Return the name of a conversation that somebody has typed as the log has it. ValueError if it cannot be one."""
+    words = text.split()
+    if len(words) > 2:
+        raise ValueError("a conversation is named by one address or two")
+    if len(words) == 2 and words[0] != "stream":
+        return name_of_pair(*map(bare_address, words))
+    return bare_address(text) if "@" in text else " ".join(words)
 
 
 class Search:
