@@ -150,7 +150,9 @@ def on_server(monkeypatch: pytest.MonkeyPatch, **archive: Json) -> None:
     names = ("unarchived", "lost", "archived", "refused", "waiting", "commits", "commit_seconds")
     counts: Json = dict.fromkeys(names, 0)
     counts |= {"recorder": "ready", "trouble": "", "on_failure": "refuse"}
-    checkpoints = {"colour": archive.pop("colour", "green"), "reasons": archive.pop("reasons", [])}
+    sinks = {"witness museum.example": {"failure": ""}, "directory": {"failure": "it is full"}}
+    checkpoints: Json = {"colour": archive.pop("colour", "green"), "reasons": archive.pop("reasons", [])}
+    checkpoints |= {"key": "library.example/audit+1234abcd+AQAB", "sinks": sinks}
 
     @contextmanager
     def connected(settings: Settings) -> Iterator[object]:
@@ -164,6 +166,7 @@ def test_green_is_only_what_leaves_nothing_to_say(archive: Path, monkeypatch: py
     lines = succeed("status").splitlines()
     assert lines[0] == "The archive is green."
     assert lines[1] == "Archive\tlibrary.example/audit"
+    assert lines[-2:] == ["Trouble with directory\tit is full", "Key\tlibrary.example/audit+1234abcd+AQAB"]
     assert json.loads(succeed("status", "--json"))["reasons"] == []
 
 
@@ -193,8 +196,17 @@ def test_a_stopped_server_and_a_locked_log(archive: Path, monkeypatch: pytest.Mo
         result = vrxmpp("status")
     assert result.exit_code == 1
     assert "red: the archive cannot be opened: " in result.stdout
-    (archive / "vrxmpp.toml").write_text((archive / "vrxmpp.toml").read_text() + "[audit]\nenabled = false\n")
-    assert "red: nothing is archived" in vrxmpp("status").stdout
+
+
+def test_an_archive_that_is_switched_off_is_red(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def connected(settings: Settings) -> Iterator[object]:
+        yield lambda request: None
+
+    monkeypatch.setattr(Settings, "server", connected)
+    with (archive / "vrxmpp.toml").open("a") as config:
+        config.write("[audit]\nenabled = false\n")
+    assert vrxmpp("status").stdout.startswith("The archive is red.\nred: nothing is archived")
 
 
 # -- officers

@@ -120,7 +120,7 @@ def status(settings: Settings) -> None:
         click.secho(f"The archive is {colour}.", fg=_TERMINAL_COLOURS[colour], bold=True)
         for each, reason in reasons:
             click.echo(printable(f"{each}: {reason}"))
-        print_table((), [*_log_rows(log), *_server_rows(server)])
+        print_table((), [row for row in (*_log_rows(log), *_server_rows(server)) if row[1]])
     raise SystemExit(_EXIT_CODES[colour])
 
 
@@ -129,11 +129,11 @@ def _ask_server(settings: Settings, reasons: Reasons) -> Json:
         reasons.append(("red", "nothing is archived: the configuration has switched it off"))
     try:
         with settings.server() as ask:
-            answer: Json = ask({"command": "audit status"})
-            return answer
+            answer = ask({"command": "audit status"})
     except NotRunning:
         reasons.append(("amber", "the server is not running"))
-        return {"archive": None, "checkpoints": None}
+        answer = None
+    return answer or {"archive": None, "checkpoints": None}
 
 
 def _ask_desk(settings: Settings, reasons: Reasons) -> Json:
@@ -197,6 +197,11 @@ def _server_rows(server: Json) -> Iterator[tuple[str, str]]:
         commits = archive["commits"]
         if commits:
             yield "A commit", f"{archive['commit_seconds'] / commits * 1000:.1f} ms on average"
+    checkpoints = server["checkpoints"]
+    if checkpoints is not None:
+        for name, sink in checkpoints["sinks"].items():
+            yield f"Trouble with {name}", sink["failure"]
+        yield "Key", checkpoints["key"] or ""
 
 
 # -- whether it is what was written
@@ -233,7 +238,8 @@ def verify(
     """
     checkpoints = list(_read_checkpoints(kept))
     opener = (officer, identity) if officer and identity else None
-    become_owner(settings.config.state)
+    if directory is None:
+        become_owner(settings.config.state)  # a copy may be anybody's
     report = _verify(settings.config.state, directory, opener, checkpoints, vkeys)
     if settings.json:
         print_json(report.to_json())

@@ -149,6 +149,7 @@ class Checkpoints:
             "reasons": alarms + concerns,
             "size": None if newest is None else newest.size,
             "signed_at": None if newest is None else self._signed_at,
+            "key": None if newest is None else newest.key,
             "sinks": {post.sink.name: post.status(now) for post in self._posts},
         }
 
