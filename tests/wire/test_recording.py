@@ -27,6 +27,7 @@ class Pages:
         self.notes: list[str] = []
 
     def wants(self, stanza: Stanza) -> bool:
+        assert stanza.sender is not None, "whether a message is wanted depends on who has sent it"
         return any(not name.startswith(ns.CHAT_STATES) for name in stanza.payloads)
 
     def record(self, stanza: Stanza, facts: bytes, done: Callable[[], None]) -> None:

@@ -295,14 +295,14 @@ class Connection(protocol.Protocol, ABC):
                 return  # the end, or a violation: what is behind it may not count
             if event.kind != "message" or event.record != UNSEEN:
                 continue
-            if not audit.wants(event):
-                event.record = UNARCHIVED
-                continue
             try:
-                accept(event)
+                accept(event)  # by which alone it is known who has sent it
             except StreamError:
                 return  # it ends the stream when its turn comes
-            audit.record(event, self._facts, self.recorded)
+            if audit.wants(event):
+                audit.record(event, self._facts, self.recorded)
+            else:
+                event.record = UNARCHIVED
 
     def recorded(self) -> None:
         """The archive has answered."""
