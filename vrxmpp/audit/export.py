@@ -65,6 +65,7 @@ def export(
     _refuse_existing(target)
     record = visit.record("export", type="export", query=query.to_json(), target=str(target))
     search = visit.reader.search(query)
+    search.end = min(search.end, record)  # what was there when it was asked for
     try:
         with _made_whole(target) as directory:
             return _Export(visit, query, record, directory, pause).write(search, target, progress)
@@ -121,7 +122,7 @@ class _Export:
         self._write_for_people()
         shutil.rmtree(self._directory / ".transcripts")
         self._found.unlink()
-        manifest = json.dumps(self._manifest(tree), ensure_ascii=False, indent=1).encode() + b"\n"
+        manifest = json.dumps(self._manifest(tree), indent=1).encode() + b"\n"
         (self._directory / "manifest.json").write_bytes(manifest)
         digest = hashlib.sha256(manifest).hexdigest()
         self._visit.record("exported", type="export", target=str(target), records=self._count, manifest=digest)
@@ -186,7 +187,7 @@ class _Export:
             for id, facts in map(json.loads, lines):
                 proof = [_base64(hash) for hash in self._records.proof(facts["index"], tree.size)]
                 whole = {**facts, "proof": proof, "conversation": self._names.get(id, "")}
-                file.write(json.dumps(whole, ensure_ascii=False, separators=(",", ":")) + "\n")
+                file.write(json.dumps(whole, separators=(",", ":")) + "\n")
 
     def _write_for_people(self) -> None:
         messages = self._directory / "messages"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -9,6 +10,11 @@ from email.policy import SMTP
 
 from vrxmpp.audit.found import written
 from vrxmpp.audit.transcript import Transcript
+
+# RFC 5322 §3.2.3, §3.4.1: a dot-atom on each side; the length is what fits into a line.
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_MAIL = re.compile(rf"(?=.{{3,70}}$){_ATOM}(?:\.{_ATOM})*@{_ATOM}(?:\.{_ATOM})*")
+_LONGEST_NAME = 60  # characters
 
 _NOWHERE = {"username": "unknown", "domain": "address.invalid"}  # RFC 2606: for what is no address of mail
 
@@ -42,14 +48,11 @@ def write_mail(transcript: Transcript, origin: str) -> bytes:
 
 
 def _address(jid: str) -> Address:
-    """Return an address as mail has it; where it cannot, what it is stands in the name."""
-    local, _, domain = jid.rpartition("@")
-    try:
-        if jid.isascii() and local and domain:
-            return Address(jid, username=local, domain=domain)
-    except ValueError:
-        pass
-    return Address(_one_line(jid), **_NOWHERE)
+    """Return an address as mail has it; where it cannot, what it is stands in the name, and whole in the body."""
+    if _MAIL.fullmatch(jid):
+        return Address(addr_spec=jid)
+    name = _one_line(jid)
+    return Address(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}...", **_NOWHERE)
 
 
 def _domain(origin: str) -> str:
