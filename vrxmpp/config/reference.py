@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from vrxmpp.config.addresses import Address
+from vrxmpp.config.audit import HostAudit
 from vrxmpp.config.models import Config
 from vrxmpp.config.problems import hide_secrets, inner_table, tables, toml_key
 from vrxmpp.config.s2s import HostFederation
@@ -69,6 +70,8 @@ def in_force(config: Config) -> dict[str, Any]:
     for host, shown in zip(config.hosts, values["host"], strict=True):
         federation = config.federation(host).model_dump(mode="json")
         shown["s2s"] = {key: federation[key] for key in HostFederation.model_fields}
+        archived = config.archived(host).model_dump(mode="json", by_alias=True)
+        shown["audit"] = {key: archived[key] for key in (f.alias or name for name, f in HostAudit.model_fields.items())}
         shown["limits"] = config.account_limits(host).model_dump()
     values["database"]["url"] = hide_secrets(config.database.url)
     return values
