@@ -534,29 +534,20 @@ class Erasure(NamedTuple):
         return cls(record, _hex(facts.get("key_id"), 16), [(first, last) for first, last in removed], anew)
 
 
-AS_WRITTEN: Final = b""  # among the hashes a payload may have: that of its leaf
-
-
 class Erased:
     """What has become of the payloads of one key id."""
 
     def __init__(self, erasures: Iterable[Erasure], pending: frozenset[int]) -> None:
         may, must = [], []
-        self.pending = False  # an erasure is not finished: some are as before, some as after it
-        self._resealed: dict[int, tuple[bytes, ...]] = {}
+        self.pending = False  # an erasure is not finished: keys and payloads may be as before, or as after it
+        self.resealed: dict[int, bytes] = {}  # hashes of the new payloads, which are in place with the record
         for erasure in erasures:
             waits = erasure.record in pending
             self.pending |= waits
             may += erasure.removed
             must += [] if waits else erasure.removed
-            for index, digest in erasure.resealed.items():
-                before = self._resealed.get(index, (AS_WRITTEN,)) if waits else ()
-                self._resealed[index] = (*before, digest)
+            self.resealed |= erasure.resealed
         self.may_be_gone, self.must_be_gone = Ranges(may), Ranges(must)
-
-    def digests(self, index: int, as_written: bytes) -> list[bytes]:
-        """Return what the hash of a payload may be."""
-        return [digest or as_written for digest in self._resealed.get(index, (AS_WRITTEN,))]
 
 
 NOTHING_ERASED: Final = Erased((), frozenset())
@@ -763,7 +754,7 @@ class Log:
             self._problem(index, f"its payload has {len(payload)} bytes, and not {leaf.length}: it was changed")
             return False
         digest = sha256(payload).digest()
-        if digest in erased.digests(index, leaf.digest):
+        if digest == erased.resealed.get(index, leaf.digest):
             return True
         if digest == leaf.digest:
             self._problem(index, "it was sealed anew, but what is here is the old payload")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import vrxmpp_verify
-from tests.ledgers import ORIGIN, Officer, Signer, Writer
+from tests.ledgers import ORIGIN, Officer, Signer, Writer, root_of
 from vrxmpp_verify import Bar, UnreadableError, main, verify_directory
 
 NOTARY, WITNESS, OFFICER = Signer(ORIGIN), Signer("other.example/witness", 4), Officer()
@@ -122,6 +122,11 @@ def test_what_cannot_be_read(damage: str, tmp_path: Path) -> None:
         file.write_bytes(contents[damage])
     with pytest.raises(UnreadableError):
         verify_directory(state / "audit")
+
+
+def test_an_empty_log(tmp_path: Path) -> None:
+    report = verify_directory(build(0).save(tmp_path / "empty") / "audit")
+    assert (report.found, report.size, report.root) == (0, 0, root_of([]))
 
 
 # The command

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.ledgers import ORIGIN, Officer, Signer, Writer
+from tests.ledgers import ORIGIN, Officer, Signer, Writer, keyed_hash
 from vrxmpp_verify import Report, UnreadableError, VerifierKey, verify_export
 
 NOTARY, WITNESS, STRANGER = Signer(ORIGIN), Signer("other.example/witness", 4), Signer(ORIGIN)
@@ -182,6 +182,32 @@ def test_the_files_for_people(export: Path) -> None:
     ]
     (export / "messages/one.eml").unlink()
     assert "the file messages/one.eml is missing" in told(check(export))
+
+
+def test_a_link_in_the_place_of_a_file(export: Path, tmp_path: Path) -> None:
+    file = (export / "messages/one.eml").rename(tmp_path / "elsewhere")
+    os.symlink(file, export / "messages/one.eml")
+    assert told(check(export)) == ["the manifest names a file outside of the export: messages/one.eml"]
+
+
+def test_a_salt_cut_short(tmp_path: Path) -> None:
+    """For HMAC, a key with zeros at its end is the same as without (RFC 2104 §2)."""
+    log = Writer(NOTARY, {"recovery": Officer()})
+    log.add("text")
+    record = log.records[0]
+    record.plaintext = bytes(32) + record.plaintext[32:]
+    record.leaf = record.leaf[:65] + keyed_hash(bytes(32), record.plaintext) + record.leaf[97:]
+    export = log.export(tmp_path / "export", [0], set())
+    assert check(export).opened == 1
+    edit_records(export, lambda lines: lines[0].update(salt="", envelope="\0" * 32 + lines[0]["envelope"]))
+    assert told(check(export)) == ["record 0: " + NO_TEXT]
+
+
+def test_a_length_that_is_not_that_of_the_text(tmp_path: Path) -> None:
+    log = Writer(NOTARY, {"recovery": Officer()})
+    log.add("text")
+    log.records[0].leaf = log.records[0].leaf[:-1] + b"\xff"
+    assert told(check(log.export(tmp_path / "export", [0], set()))) == ["record 0: " + NO_TEXT]
 
 
 def test_the_key_of_the_export_itself(export: Path) -> None:

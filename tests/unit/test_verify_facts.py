@@ -114,6 +114,27 @@ def test_an_erasure_that_waits(tmp_path: Path) -> None:
     assert (told(report), report.warnings[0]) == ([], "1 erasures are recorded and not finished yet")
 
 
+def test_the_erasure_of_a_conversation_that_waits(tmp_path: Path) -> None:
+    log = talk(writer())
+    kept = [record.payload for record in log.records]
+    log.next_day()
+    log.todo.append(log.erase_conversation("staff", TODAY, NAMES[1]))
+    for record, payload in zip(log.records, kept, strict=False):
+        record.payload = payload
+    report = check(log.save(tmp_path / "s"), keyed=True)
+    assert (told(report), report.opened, report.unopened) == ([], 4, 3)
+
+
+def test_ranges_that_overlap(tmp_path: Path) -> None:
+    log = talk(writer())
+    log.add("asked", "audit", "audit", type=9)
+    key_id = log.keys["staff", TODAY].key_id.hex()
+    log.say(12, **{**ERASE, "key_id": key_id, "removed": [[4, 4], [0, 3], [1, 2], [2, 3]]})
+    state = log.save(tmp_path / "s")
+    change(state, "UPDATE records SET payload = NULL WHERE idx < 6")
+    assert told(check(state)) == ["record 5: its text is gone, and no erase record says so"]
+
+
 ERASE: dict[str, Any] = {"kind": "expiry", "access": 6, "key_id": "00" * 16, "removed": [[0, 5]], "resealed": {}}
 
 
@@ -190,6 +211,16 @@ def test_a_day_is_closed_once_and_in_its_place(tmp_path: Path) -> None:
     ]
 
 
+def test_a_day_that_was_never_closed(tmp_path: Path) -> None:
+    log = writer()
+    log.add("today")
+    log.time += DAY
+    log._places.clear()
+    log.add("tomorrow")
+    said = told(check(log.save(tmp_path / "state")))
+    assert said == [f"record 1: it is of {TOMORROW}, but {TODAY} was not closed before it"]
+
+
 @pytest.mark.parametrize(
     ("counts", "named"),
     [
@@ -248,7 +279,29 @@ def test_public_facts_that_cannot_be_read(tmp_path: Path, payload: bytes) -> Non
     assert told(check(state))[-1] == "record 0: it is a public record, and its facts cannot be read"
 
 
+def test_a_public_record_that_is_not_what_was_committed_to(tmp_path: Path) -> None:
+    log = writer()
+    log.say(13, step=1)
+    leaf = log.records[0].leaf
+    log.records[0].leaf = leaf[:65] + bytes(32) + leaf[97:]
+    assert told(check(log.save(tmp_path / "s"))) == ["record 0: its payload is not what its leaf has committed to"]
+
+
 # Keys
+
+
+def test_a_key_file_of_another_day(tmp_path: Path) -> None:
+    log = talk(writer())
+    log.keys["staff", TOMORROW] = log.keys.pop(("staff", TODAY))
+    assert told(check(log.save(tmp_path / "s"), keyed=True)) == [f"record 0: its key is that of {TOMORROW}"]
+
+
+def test_two_key_files_with_one_id(tmp_path: Path) -> None:
+    log = talk(writer())
+    log.keys["patron", TODAY] = log.keys["staff", TODAY]
+    assert told(check(log.save(tmp_path / "s"), keyed=True)) == [
+        f"the key file {TODAY}.staff.json cannot be opened: it has the key id of {TODAY}.patron.json"
+    ]
 
 
 def test_a_key_of_another_day(tmp_path: Path) -> None:
