@@ -32,8 +32,8 @@ MESSAGE = (
 )
 # Python functions called from the bytes that come to the bytes that go. It was 33 when this was written, of which 14
 # are the framer's: 2 for each element, 1 for each namespace. 3 more ask whether the archive must have it first. What
-# breaks it: two more modules with a step for messages, which may be worth raising it; one that looks inside each stanza,
-# which costs dozens; any wait; anything logged.
+# breaks it: two more modules with a step for messages, which may be worth raising it; one that looks inside each
+# stanza, which costs dozens; any wait; anything logged.
 CALLS = 37
 
 

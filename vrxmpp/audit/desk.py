@@ -101,9 +101,9 @@ class Desk:
             "recovery_sheet": self._sheet.exists(),
         }
 
-    def checkpoint(self, old: int) -> Json:
-        """Return the size and root of the log, and the proof that it grew out of that of size ``old``; hexadecimal."""
-        size = self._ledger.size
+    def checkpoint(self, old: int, size: int | None = None) -> Json:
+        """Return the root of the log, now or when it had this size, and the proof that it grew from size ``old``."""
+        size = self._ledger.size if size is None else size
         proof = self._ledger.consistency_proof(old, size)
         return {"size": size, "root": self._ledger.root(size).hex(), "proof": [step.hex() for step in proof]}
 

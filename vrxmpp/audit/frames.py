@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 LONGEST = 16_777_216  # bytes of one frame
 
+SOCKET = "recorder.sock"
+"""Where the command line asks a recorder, in the directory of the log: ASK and ANSWER."""
+
 _HEAD = Struct(">IB")
 _ENTRY = Struct(">QBBH")
 _RANGE = Struct(">QQQ")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from vrxmpp.audit.desk import Desk, DeskError
 from vrxmpp.audit.found import Found
-from vrxmpp.audit.frames import LONGEST, Frames, Kind, frame_json
+from vrxmpp.audit.frames import LONGEST, SOCKET, Frames, Kind, frame_json
 from vrxmpp.audit.identity import Identity, PublicKey
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.ledger import Ledger, LedgerError
@@ -20,8 +20,6 @@ from vrxmpp.audit.policy import Policy
 from vrxmpp.audit.reader import Query, Reader, Search
 from vrxmpp.audit.root import RootKeyError, read_root, rotate
 from vrxmpp.audit.seal import SealError
-
-SOCKET = "recorder.sock"
 
 _PATIENCE = 600  # seconds for one answer: a large erasure takes its time
 _LONGEST_NAME = 64  # characters of an officer's name that is not one

@@ -23,15 +23,12 @@ from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from typing import Any, Protocol
 
 from vrxmpp.audit.desk import FOR_THE_SERVER, Desk, DeskError
-from vrxmpp.audit.frames import Entry, Frames, Kind, Range, frame_json, frame_range, read_entry
+from vrxmpp.audit.frames import SOCKET, Entry, Frames, Kind, Range, frame_json, frame_range, read_entry
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import MESSAGES
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.root import RootKeyError, read_root, storage_key
 from vrxmpp.audit.seal import SealError
-
-SOCKET = "recorder.sock"
-"""Where the command line asks, in the directory of the log: ASK and ANSWER frames."""
 
 _ENTRY = Kind.ENTRY  # which costs a call each time it is looked up
 _BATCH = 500  # entries of one commit

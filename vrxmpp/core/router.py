@@ -115,7 +115,7 @@ class Router:
             return self._record(stanza, session)
         if stanza.record == REFUSED:
             raise StanzaError(Condition.RESOURCE_CONSTRAINT, "the archive cannot take it now")
-        if stanza.record >= 0:
+        if stanza.record >= 0 and stanza.type != "error":
             self.routed += 1
         return None
 
@@ -181,7 +181,7 @@ class Router:
                 self.log.debug("no way back to {domain}", domain=to.domain)
             return
         if not to.resource and answer.kind != "message":
-            if to.local in host.awake:
+            if not to.local or to.local in host.awake:
                 self.send(answer)  # RFC 6121 §3.1.2: a request that cannot be delivered was the account's
             return
         account = host.awake.get(to.local)

@@ -23,10 +23,11 @@ from twisted.logger import Logger
 from vrxmpp.audit.frames import Range
 from vrxmpp.audit.leaf import Type
 from vrxmpp.core.router import Router
+from vrxmpp.net.child import Start, start_module
 from vrxmpp.net.entries import Done, Entries, Entry
 from vrxmpp.net.filing import Filing, Place
 from vrxmpp.net.reconciliation import Reconciliation
-from vrxmpp.net.recorder import ArchiveError, Json, Recorder, Start, start_process
+from vrxmpp.net.recorder import ArchiveError, Json, Recorder
 from vrxmpp.stanza import PENDING, REFUSED, UNARCHIVED, Stanza
 
 SOMEWHERE = 2**63 - 1
@@ -74,8 +75,9 @@ class Archive:
         self._clock = clock
         self._filing = filing = Filing(router, settings.classes, settings.default_class)
         self.wants = filing.wants  # asked about every message
+        process = {"state": str(settings.state.absolute()), "root_key": settings.root_key}
         hello = {"run": token_hex(16), "classes": filing.classes, "origin": settings.origin}
-        start = start_recorder or start_process(settings.state, settings.root_key, clock)
+        start = start_recorder or start_module("vrxmpp.audit.recorder", process, clock)
         self._recorder = Recorder(hello, self, clock, start, silence_seconds=settings.silence_seconds)
         self._entries = Entries(filing.classes, settings.most_entries, settings.most_bytes)
         self._turned_away: list[tuple[Stanza, Done]] = []

@@ -19,7 +19,8 @@ from vrxmpp.core.router import Router
 from vrxmpp.core.witnessing import Signed, refusal
 from vrxmpp.errors import Condition, StanzaError
 from vrxmpp.jid import Jid
-from vrxmpp.net.notary import Notary, NotaryError, Start, start_process
+from vrxmpp.net.child import Start, start_module
+from vrxmpp.net.notary import Notary, NotaryError
 from vrxmpp.net.recorder import ArchiveError
 from vrxmpp.net.sinks import Checkpoint, Command, Directory, Proofs, RunInThread, Sink, SinkError, Witness
 
@@ -96,7 +97,8 @@ class Checkpoints:
         self._archive = archive
         self._clock = clock
         self._now = now
-        start = start_notary or start_process(settings.state / "notary", settings.domain, clock)
+        process = {"directory": str((settings.state / "notary").absolute()), "domain": settings.domain}
+        start = start_notary or start_module("vrxmpp.audit.notary", process, clock)
         self._notary = Notary(start, clock)
         questions = Questions(router, clock)
         self.answered = questions.settle

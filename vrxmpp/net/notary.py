@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from vrxmpp.audit.frames import Frames, Kind, frame_json
 from vrxmpp.net.backoff import Backoff
+from vrxmpp.net.child import Process, Start, wait_for_end
 
 Json = Any
 
 _SILENT = 20  # seconds without a word from a notary that was asked something
-_STOPPING = 10.0  # seconds for it to end
-_STEP = 0.02  # seconds between looks whether it has
 _QUESTIONS = 100  # unanswered
 
 
@@ -40,17 +33,6 @@ class NotaryError(Exception):
         self.condition = condition
         self.size = size
         self.key_changed = key_changed
-
-
-class Process(Protocol):
-    """As much of ``subprocess.Popen`` as is needed."""
-
-    def poll(self) -> int | None: ...
-    def kill(self) -> None: ...
-
-
-Start = Callable[[protocol.Protocol], Process]
-"""Starts a notary and connects the protocol to it; OSError if that cannot be."""
 
 
 class _Link(protocol.Protocol):
@@ -135,12 +117,7 @@ class Notary:
         questions, self._questions = self._questions, {}
         for question in questions.values():
             question.errback(self._away())
-        for _ in range(int(_STOPPING / _STEP)):
-            if self._process is None or self._process.poll() is not None:
-                return
-            await deferLater(self._clock, _STEP)
-        assert self._process is not None
-        self._process.kill()
+        await wait_for_end(self._process, self._clock)
 
     def _away(self) -> NotaryError:
         return NotaryError(f"the notary is away: {self._trouble}")
@@ -173,38 +150,3 @@ class Notary:
         else:
             changed = bool(told.get("changed"))
             question.errback(NotaryError(told["error"], told["condition"], told.get("size"), key_changed=changed))
-
-
-def start_process(directory: Path, domain: str, reactor: Any) -> Start:
-    """Return what starts the real one, which keeps its files in this directory."""
-    settings = json.dumps({"directory": str(directory.absolute()), "domain": domain})
-    home = Path(__file__).parents[2]  # so that it is of the same version, wherever the server was started
-
-    def start(link: protocol.Protocol) -> Process:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            number = theirs.fileno()
-            process = subprocess.Popen(
-                [sys.executable, "-m", "vrxmpp.audit.notary", str(number), settings],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(number,),
-                cwd=home,
-            )
-            ours.setblocking(False)
-            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _One(link))
-        return process
-
-    return start
-
-
-class _One(protocol.Factory):
-    """Gives out one protocol that is there already."""
-
-    noisy = False
-
-    def __init__(self, link: protocol.Protocol) -> None:
-        self._link = link
-
-    def buildProtocol(self, addr: object) -> protocol.Protocol:
-        return self._link

@@ -3,48 +3,29 @@
 from __future__ import annotations
 
 import json
-import socket
 import struct
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from vrxmpp.audit.frames import Frames, Kind, Range, frame_json, read_range
 from vrxmpp.net.backoff import Backoff
+from vrxmpp.net.child import Process, Start, wait_for_end
 
 Json = Any
 
 _STARTING = 60  # seconds for it to open the archive, or to answer a question
 _BUSY = 600  # seconds for what the command line asks of it
-_STOPPING = 10.0  # seconds for it to end
-_STEP = 0.02  # seconds between looks whether it has
 _QUESTIONS = 1000  # unanswered
 
 
 class ArchiveError(Exception):
     """The archive cannot do what it was asked; one line for people."""
-
-
-class Process(Protocol):
-    """As much of ``subprocess.Popen`` as is needed."""
-
-    @property
-    def pid(self) -> int: ...
-    def poll(self) -> int | None: ...
-    def kill(self) -> None: ...
-
-
-Start = Callable[["Link"], Process]
-"""Starts a recorder and connects the link to it; OSError if that cannot be."""
 
 
 class Listener(Protocol):
@@ -186,12 +167,7 @@ class Recorder:
         self._stopping = True
         if self._link is not None:
             self._link.transport.loseConnection()
-        until = self._clock.seconds() + _STOPPING
-        while self._process is not None and self._process.poll() is None:
-            if self._clock.seconds() >= until:
-                self._process.kill()
-                return
-            await deferLater(self._clock, _STEP)
+        await wait_for_end(self._process, self._clock)
 
     # -- what is said
 
@@ -250,38 +226,3 @@ class Recorder:
             question.errback(ArchiveError(str(answer["error"])))
         else:
             question.callback(answer["ok"])
-
-
-def start_process(state: Path, root_key: str, reactor: Any) -> Start:
-    """Return what starts the real one for this state directory."""
-    settings = json.dumps({"state": str(state.absolute()), "root_key": root_key})
-    home = Path(__file__).parents[2]  # so that it is of the same version, wherever the server was started
-
-    def start(link: Link) -> Process:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            number = theirs.fileno()
-            process = subprocess.Popen(
-                [sys.executable, "-m", "vrxmpp.audit.recorder", str(number), settings],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(number,),
-                cwd=home,
-            )
-            ours.setblocking(False)
-            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _One(link))
-        return process
-
-    return start
-
-
-class _One(protocol.Factory):
-    """Gives out one protocol that is there already."""
-
-    noisy = False
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-
-    def buildProtocol(self, addr: object) -> Link:
-        return self._link

@@ -1,0 +1,72 @@
+"""Processes of the server's own, each at the other end of a socket pair: how they are started, and how they end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet import protocol
+from twisted.internet.task import deferLater
+
+_STOPPING = 10.0  # seconds to end
+_STEP = 0.02  # seconds between looks whether it has
+
+
+class Process(Protocol):
+    """As much of ``subprocess.Popen`` as is needed."""
+
+    def poll(self) -> int | None: ...
+    def kill(self) -> None: ...
+
+
+Start = Callable[[protocol.Protocol], Process]
+"""Starts a process and connects the protocol to it; OSError if that cannot be."""
+
+
+def start_module(module: str, settings: Mapping[str, Any], reactor: Any) -> Start:
+    """Return what runs a module as ``python -m MODULE FD JSON``: the number of its socket, and its settings."""
+    home = Path(__file__).parents[2]  # so that it is of the same version, wherever the server was started
+
+    def start(link: protocol.Protocol) -> Process:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            number = theirs.fileno()
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, str(number), json.dumps(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(number,),
+                cwd=home,
+            )
+            ours.setblocking(False)
+            reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _One(link))
+        return process
+
+    return start
+
+
+async def wait_for_end(process: Process | None, clock: Any) -> None:
+    """Wait until a process that has nothing left to do has ended; kill one that does not."""
+    until = clock.seconds() + _STOPPING
+    while process is not None and process.poll() is None:
+        if clock.seconds() >= until:
+            process.kill()
+            return
+        await deferLater(clock, _STEP)
+
+
+class _One(protocol.Factory):
+    """Gives out one protocol that is there already."""
+
+    noisy = False
+
+    def __init__(self, link: protocol.Protocol) -> None:
+        self._link = link
+
+    def buildProtocol(self, addr: object) -> protocol.Protocol:
+        return self._link
