@@ -144,10 +144,11 @@ def expire(ask: Ask, state: Path, *, by: str, today: date, visit: Visit | None =
         for (class_name, day), key_id in due.items():
             holds = in_force.holds_on_day(day)
             if not holds:
-                removed = [index for index, _ in records.readable(*records.day(day), key_id)]
+                removed = _ranges(index for index, _ in records.readable(*records.day(day), key_id))
                 key = [class_name, day.isoformat(), key_id.hex()]
-                record = ask("erase", kind="expiry", access=access, key=key, removed=_ranges(removed), holds=[])
-                result.erased.append(Erased(class_name, day, record, len(removed)))
+                record = ask("erase", kind="expiry", access=access, key=key, removed=removed, holds=[])
+                count = sum(last - first + 1 for first, last in removed)
+                result.erased.append(Erased(class_name, day, record, count))
             elif visit is None:
                 result.left.append(Left(class_name, day, f"hold {holds[0].id}: an officer can expire the rest"))
             else:
