@@ -538,7 +538,7 @@ def test_a_directory_is_a_lesser_sink(internet: Internet, tmp_path: Path, alone:
     for name, size in zip(names, (3, 7), strict=True):
         assert (directory / name).read_text() == one.log.notes[size]
     assert one.reasons == ["no checkpoint goes to a witness or a command: a directory is not enough"]
-    assert one.log.witnessed == {"directory": (7, "")}
+    assert one.log.witnessed == {"directory": (7, one.log.notes[7])}
 
 
 def test_a_directory_that_is_not_mounted_is_not_made(
@@ -604,7 +604,7 @@ def test_a_command_gets_the_note(internet: Internet, commanded: tuple[Audited, l
     assert (run.input.decode(), run.is_closed) == (one.log.notes[3], True)
     assert one.colour == "amber"
     run.ends(error.ProcessDone(None))
-    assert (one.colour, one.log.witnessed) == ("green", {"command": (3, "")})
+    assert (one.colour, one.log.witnessed) == ("green", {"command": (3, one.log.notes[3])})
 
 
 def test_a_command_that_fails_is_quoted_with_its_last_line(

@@ -61,7 +61,7 @@ class Sink(Protocol):
     is_outside: bool  # surely of this machine
 
     async def take(self, checkpoint: Checkpoint) -> str:
-        """Take a checkpoint; return the note with a cosignature, if there is one. Raises SinkError."""
+        """Take a checkpoint; return the note, with a cosignature where there is one. Raises SinkError."""
 
 
 class Proofs(Protocol):
@@ -146,7 +146,7 @@ class Directory:
             await self._run_in_thread(partial(_write, path, checkpoint.note.encode()))
         except OSError as failure:
             raise SinkError(f"{path} cannot be written: {failure.strerror}") from None
-        return ""
+        return checkpoint.note
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -190,7 +190,7 @@ class Command:
         finally:
             if limit.active():
                 limit.cancel()
-        return ""
+        return checkpoint.note
 
 
 class _Run(ProcessProtocol):
