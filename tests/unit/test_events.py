@@ -82,9 +82,9 @@ def test_each_change_of_a_roster_has_what_was_and_what_is() -> None:
     first = {**NOTHING, "name": "Bob", "groups": ["a", "b"]}
     second = {**NOTHING, "name": "Robert"}
     assert archive.take("roster") == [
-        (ALICE, {"contact": BOB, "before": None, "after": first}),
-        (ALICE, {"contact": BOB, "before": first, "after": second}),
-        (ALICE, {"contact": BOB, "before": second, "after": None}),
+        (ALICE, {"account": ALICE, "contact": BOB, "before": None, "after": first}),
+        (ALICE, {"account": ALICE, "contact": BOB, "before": first, "after": second}),
+        (ALICE, {"account": ALICE, "contact": BOB, "before": second, "after": None}),
     ]
 
 
@@ -94,7 +94,7 @@ def test_a_subscription_is_seen_from_both_sides() -> None:
     archive = watch(world)
     alice.says(f"<presence to='{BOB}' type='subscribe'><status>It is I</status></presence>")
     asked, requested = archive.take("roster")
-    assert asked == (ALICE, {"contact": BOB, "before": None, "after": {**NOTHING, "asked": True}})
+    assert asked == (ALICE, {"account": ALICE, "contact": BOB, "before": None, "after": {**NOTHING, "asked": True}})
     assert requested[0] == BOB
     assert requested[1]["contact"] == ALICE
     assert "<status>It is I</status>" in requested[1]["after"]["request"]

@@ -108,6 +108,7 @@ class Roster(Module):
         self.host.router.audit.note(
             "roster",
             account.jid.text,
+            account=account.jid.text,
             contact=key,
             before=_facts(old) if old is not None else None,
             after=_facts(item) if is_something else None,

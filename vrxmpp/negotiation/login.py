@@ -108,7 +108,7 @@ class Login:
         self._exchange = None
         if failure.condition is not SaslCondition.ABORTED:
             reason = str(failure.condition)
-            channel.note("session", claimed, "log-in failed", name=claimed, mechanism=self._mechanism, reason=reason)
+            channel.note("session", claimed, "log-in failed", mechanism=self._mechanism, reason=reason)
         if failure.condition not in {SaslCondition.ABORTED, SaslCondition.TEMPORARY_AUTH_FAILURE}:
             account = f"{claimed}@{self._domain}" if claimed else ""
             # Not the name: people type a password there by mistake.

@@ -163,6 +163,6 @@ class Beginning:
         """Let the archive know what has happened to an account, or to the domain where none was named."""
         assert self._served is not None
         domain = self._served.host.domain
-        conversation = f"{local}@{domain}" if local else domain
-        about = {"address": self.address, "tls": self._security}
-        self._clients.audit.note(type, conversation, event=event, **about, **facts)
+        account = f"{local}@{domain}" if local else domain
+        about = {"account": account, "address": self.address, "tls": self._security}
+        self._clients.audit.note(type, account, event=event, **about, **facts)

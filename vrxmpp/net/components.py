@@ -187,7 +187,8 @@ class Component(Service):
             self.went()
 
     def _note(self, event: str, **facts: str) -> None:
-        self._router.audit.note("stream", f"stream {self.jid}", event=event, direction="from", **facts)
+        facts |= {"component": self.jid.text, "direction": "from"}
+        self._router.audit.note("stream", f"stream {self.jid}", event=event, **facts)
 
 
 class Components(Connections):

@@ -112,6 +112,8 @@ class ControlProtocol(LineOnlyReceiver):
         if isinstance(request.get("users"), dict):
             facts["users"] = list(request["users"])
         conversation = _conversation(request.get("jid"))
+        if conversation != _CONVERSATION:
+            facts["account"] = conversation
         self._factory.audit.note("config", conversation, event="administrator", uid=self._uid, outcome=outcome, **facts)
 
     def _send(self, answer: Json) -> None:

@@ -79,7 +79,13 @@ def test_a_failed_log_in(house: House, archive: Archive, name: str, password: st
     assert archive.take("session") == [
         (
             f"{name}@{DOMAIN}",
-            {"event": "log-in failed", "name": name, "mechanism": mechanism, "reason": "not-authorized", **HERE},
+            {
+                "event": "log-in failed",
+                "account": f"{name}@{DOMAIN}",
+                "mechanism": mechanism,
+                "reason": "not-authorized",
+                **HERE,
+            },
         )
     ]
 
@@ -90,7 +96,7 @@ def test_a_log_in_that_names_nobody(house: House, archive: Archive) -> None:
     client.send(f"<auth xmlns='{ns.SASL}' mechanism='SECRET'>{encode(PASSWORD)}</auth>")
     client.answer()
     assert archive.take("session") == [
-        (DOMAIN, {"event": "log-in failed", "name": "", "mechanism": "", "reason": "invalid-mechanism", **HERE})
+        (DOMAIN, {"event": "log-in failed", "account": DOMAIN, "mechanism": "", "reason": "invalid-mechanism", **HERE})
     ]
 
 
@@ -108,7 +114,7 @@ def test_who_only_tries_a_password_is_seen(house: House, archive: Archive) -> No
     client.open()
     client.authenticate("romeo")
     client.pipe.close()
-    event = {"event": "logged in without a session", "mechanism": "SCRAM-SHA-256", **HERE}
+    event = {"event": "logged in without a session", "account": ROMEO, "mechanism": "SCRAM-SHA-256", **HERE}
     assert archive.take("session") == [(ROMEO, event)]
 
 
@@ -196,7 +202,9 @@ def test_a_registration(build: Build) -> None:
         fields = "<username>rosaline</username><password>geheim</password>"
         client.send(f"<iq type='set' id='r'><query xmlns='{ns.REGISTER}'>{fields}</query></iq>")
     assert "geheim" not in repr(archive.notes)
-    assert archive.take("config") == [(f"rosaline@{DOMAIN}", {"event": "account registered", **HERE})]
+    assert archive.take("config") == [
+        (f"rosaline@{DOMAIN}", {"event": "account registered", "account": f"rosaline@{DOMAIN}", **HERE})
+    ]
 
 
 # -- administrators
@@ -227,10 +235,11 @@ def test_what_an_administrator_does_is_noted(house: House) -> None:
     desk.ask("session kick", jid="@@")
     common = {"event": "administrator", "uid": 0}
     account = f"rosaline@{DOMAIN}"
+    about = {**common, "command": "user add", "account": account}
     assert keys[0][2] not in repr(desk.archive.notes)
     assert desk.archive.take("config") == [
-        (account, {**common, "outcome": "done", "command": "user add", "jid": f"Rosaline@{DOMAIN}"}),
-        (account, {**common, "outcome": "exists", "command": "user add", "jid": account}),
+        (account, {**about, "outcome": "done", "jid": f"Rosaline@{DOMAIN}"}),
+        (account, {**about, "outcome": "exists", "jid": account}),
         ("configuration", {**common, "outcome": "done", "command": "user import", "users": [f"paris@{DOMAIN}"]}),
         ("configuration", {**common, "outcome": "done", "command": "user list", "domain": None}),
         ("configuration", {**common, "outcome": "invalid-jid", "command": "session kick", "jid": "@@"}),
@@ -317,9 +326,9 @@ class Gate:
 def test_a_component_comes_and_goes(house: House, archive: Archive) -> None:
     client = Gate(house).connect()
     client.send(END)
-    local = {"direction": "from", "address": "127.0.0.1"}
+    local = {"direction": "from", "address": "127.0.0.1", "component": GATEWAY}
     assert archive.take("stream") == [
-        (f"stream {GATEWAY}", {"event": "began", "tls": "", "component": GATEWAY, **local}),
+        (f"stream {GATEWAY}", {"event": "began", "tls": "", **local}),
         (f"stream {GATEWAY}", {"event": "ended", "reason": "ended by the peer", **local}),
     ]
 
