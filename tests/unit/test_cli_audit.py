@@ -147,7 +147,7 @@ def test_without_an_archive_nothing_is_made(here: Path, command: str) -> None:
 
 def on_server(monkeypatch: pytest.MonkeyPatch, **archive: Json) -> None:
     """Let a server answer for which nothing is wrong but this."""
-    names = ("unarchived", "lost", "archived", "refused", "waiting", "commits", "commit_seconds")
+    names = ("unarchived", "missing", "lost", "archived", "refused", "waiting", "commits", "commit_seconds")
     counts: Json = dict.fromkeys(names, 0)
     counts |= {"recorder": "ready", "trouble": "", "on_failure": "refuse"}
     sinks = {"witness museum.example": {"failure": ""}, "directory": {"failure": "it is full"}}
@@ -175,6 +175,7 @@ def test_green_is_only_what_leaves_nothing_to_say(archive: Path, monkeypatch: py
     [
         ({"recorder": "away", "trouble": "the disk is full"}, "red", "the recorder is away: the disk is full"),
         ({"unarchived": 2}, "red", "2 messages were passed on without being archived"),
+        ({"missing": 3}, "red", "3 messages should be in the archive, and are not"),
         ({"lost": 1}, "amber", "1 notes found no room"),
         ({"on_failure": "deliver"}, "amber", "messages are passed on when they cannot be archived"),
         ({"colour": "amber", "reasons": ["no checkpoint leaves"]}, "amber", "no checkpoint leaves"),

@@ -157,6 +157,8 @@ def _judge_server(server: Json) -> Reasons:
         if archive["unarchived"]:
             passed_on = f"{archive['unarchived']} messages were passed on without being archived since the start"
             reasons.append(("red", passed_on))
+        if archive["missing"]:
+            reasons.append(("red", f"{archive['missing']} messages should be in the archive, and are not"))
         if archive["lost"]:
             reasons.append(("amber", f"{archive['lost']} notes found no room since the start"))
         if archive["on_failure"] == "deliver":
