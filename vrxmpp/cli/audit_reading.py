@@ -120,7 +120,11 @@ def _text(found: Found) -> str:
     """Return what is said: the text or, where there is no stanza, the facts."""
     if found.problem or found.stanza:
         return found.text
-    return " ".join(f"{name}={value}" for name, value in found.facts.items())
+    return " ".join(f"{name}={_plain(value)}" for name, value in found.facts.items())
+
+
+def _plain(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _as_json(found: Found) -> Json:
@@ -173,7 +177,7 @@ def _print_whole(found: Found) -> None:
         ("Conversation", found.conversation or "not known"),
         ("From", found.sender),
         ("To", found.recipient),
-        *((name, value if isinstance(value, str) else json.dumps(value)) for name, value in found.facts.items()),
+        *((name, _plain(value)) for name, value in found.facts.items()),
         *(("Text", line) for line in found.text.splitlines()),
         ("Stanza", found.stanza.decode(errors="replace").replace("\n", " ")),
     ]
