@@ -5,19 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from math import inf
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from vrxmpp.audit.desk import SHEET
 from vrxmpp.audit.root import initialise
 from vrxmpp.config import Config
 from vrxmpp.core.router import Router
 from vrxmpp.net.archive import Archive, ArchiveSettings
 from vrxmpp.net.checkpoints import Checkpoints, CheckpointSettings
+from vrxmpp.net.metrics import Status
+from vrxmpp.net.recorder import ArchiveError
 from vrxmpp.store.sealer import StorageSealer, seal_waiting
 
-SHEET = "recovery-sheet.txt"
+_LEARN_SECONDS = 60.0
 _log = Logger("vrxmpp")
 
 
@@ -45,6 +52,9 @@ class Archiving:
     def __init__(self, config: Config, router: Router, reactor: Any) -> None:
         self.sealer = StorageSealer()
         self._is_started = False
+        self._retention: dict[str, dict[str, float | None]] | None = None
+        self._learning = LoopingCall(lambda: Deferred.fromCoroutine(self._learn_retention()))
+        self._learning.clock = reactor
         self._state = config.state
         self._database_url = config.database_url
         classes = {host.domain: config.archived(host).class_name for host in config.hosts}
@@ -78,17 +88,37 @@ class Archiving:
         if sealed:
             _log.info("{count} messages that wait are sealed now", count=sealed)
         self.checkpoints.start()
+        self._learning.start(_LEARN_SECONDS)
         self._is_started = True
         sheet = self._state / "keys" / SHEET
         if sheet.exists():
-            _log.warn("print {path}, put it into a safe, and delete it: it opens the whole archive", path=str(sheet))
+            _log.warn("the recovery sheet opens the whole archive; print it, and put it into a safe: vrxmpp audit init")
 
     async def stop(self) -> None:
         """Write what waits, and close the archive."""
         if self._is_started:
+            self._learning.stop()
             await self.checkpoints.stop()
         await self.archive.stop()
 
     def status(self) -> Mapping[str, object]:
         """Return how the archive does, and how safe it is."""
-        return {"archive": self.archive.status(), "checkpoints": self.checkpoints.status()}
+        archive, checkpoints = self.statuses
+        return {"archive": archive(), "checkpoints": checkpoints()}
+
+    @property
+    def statuses(self) -> tuple[Status, Status]:
+        """What tells how the archive does, and what how safe it is."""
+        return self.archive.status, self.checkpoints.status
+
+    def retention(self, class_name: str) -> float | None:
+        """Return for how many days a class of records is kept, infinity for ever; None where it is not known yet."""
+        if self._retention is None:
+            return None
+        days = self._retention.get(class_name, {}).get("days")
+        return inf if days is None else days
+
+    async def _learn_retention(self) -> None:
+        """Officers change it by the recorder."""
+        with suppress(ArchiveError):  # it is asked again
+            self._retention = (await self.archive.ask("status"))["retention"]

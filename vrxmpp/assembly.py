@@ -9,13 +9,13 @@ from functools import partial
 from typing import TypeVar
 
 from vrxmpp import __version__, config
+from vrxmpp.archiving import Archiving
 from vrxmpp.config.components import Privileges, parents
 from vrxmpp.core.host import Host
 from vrxmpp.core.info import Item
 from vrxmpp.core.module import Module
 from vrxmpp.core.peers import Derive
 from vrxmpp.core.router import Router
-from vrxmpp.core.witnessing import Cosigner
 from vrxmpp.modules.announce import Announcements
 from vrxmpp.modules.blocking import Blocking
 from vrxmpp.modules.caps import EntityCapabilities
@@ -51,7 +51,7 @@ from vrxmpp.net.components import Authority, Component, Components, Service
 from vrxmpp.net.hosted import HostedService, ServiceError, make_handler
 from vrxmpp.store import Stores, open_stores
 from vrxmpp.store.database import Database
-from vrxmpp.store.interfaces import Accounts, ScramKeys, Sealer
+from vrxmpp.store.interfaces import Accounts, ScramKeys
 
 T = TypeVar("T")
 _CAPS_NODE = "https://vrxmpp.example/"  # XEP-0115 §4: a URI for the software, nothing is fetched from there
@@ -67,9 +67,7 @@ class Foundations:
     secret: bytes  # of this server, kept across restarts
     run_in_thread: Callable[[Callable[[], T]], Awaitable[T]]
     started: datetime
-    retention: Callable[[str], float | None] = lambda _: None  # days a class of records is kept; None: not known
-    sealer: Sealer | None = None  # of what waits for the absent
-    cosigner: Cosigner | None = None  # of other servers' archives
+    archiving: Archiving | None = None
 
 
 def utc_now() -> datetime:
@@ -79,7 +77,8 @@ def utc_now() -> datetime:
 
 def assemble(settings: config.Config, domain: config.Host, foundations: Foundations) -> Served:
     """Build one domain with all of its modules; one that is served already is fitted anew, under its sessions."""
-    stores = open_stores(foundations.database, domain.domain, foundations.sealer)
+    archiving = foundations.archiving
+    stores = open_stores(foundations.database, domain.domain, None if archiving is None else archiving.sealer)
     limits = settings.account_limits(domain)
     host = foundations.router.hosts.get(domain.domain)
     if host is None:
@@ -157,7 +156,6 @@ def _modules(
         Subscriptions(roster, presence),
         VCardTemp(stores.vcards, limits.vcard_bytes),
         *_archived(settings, domain, foundations),
-        *_witness(settings, foundations),
     ]
 
 
@@ -167,16 +165,17 @@ def _archived(settings: config.Config, domain: config.Host, foundations: Foundat
     if not policy.enabled:
         return
     refuses = policy.encrypted == "refuse"
-    retention = partial(foundations.retention, policy.class_name)
-    yield DataPolicy(retention, plain=settings.authentication.plain, refuses_encrypted=refuses)
+    archiving = foundations.archiving
+    yield DataPolicy(
+        lambda: None if archiving is None else archiving.retention(policy.class_name),
+        plain=settings.authentication.plain,
+        refuses_encrypted=refuses,
+    )
     if refuses:
         yield EncryptedMessages()
-
-
-def _witness(settings: config.Config, foundations: Foundations) -> list[Module]:
-    """Return what serves other servers that are named, if any are."""
-    domains = frozenset(settings.audit.checkpoints.witness_for)
-    return [Witness(foundations.cosigner, domains)] if foundations.cosigner is not None and domains else []
+    served = frozenset(settings.audit.checkpoints.witness_for)
+    if archiving is not None and served:
+        yield Witness(archiving.checkpoints, served)
 
 
 def _grants(settings: config.Config, domain: str) -> dict[str, Grant]:

@@ -14,6 +14,7 @@ from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.jid import Jid
 from vrxmpp.net.connections import Connections
 from vrxmpp.net.inspection import Inspection
+from vrxmpp.net.metrics import Measurements
 from vrxmpp.net.servers import Servers
 
 
@@ -32,11 +33,19 @@ class RunningServer:
         archiving: Archiving | None = None,
     ) -> None:
         self._router = router
-        self._kinds = (clients, components, servers)
+        self._kinds = {"clients": clients, "components": components, "servers": servers}
         self._servers = servers
         self._listeners = listeners
         self._started = started
         self._archiving = archiving
+
+    def _connections(self) -> dict[str, int]:
+        return {name: len(kind.connections) for name, kind in self._kinds.items()}
+
+    def measurements(self) -> Measurements:
+        """Return what is measured of the server."""
+        archive, checkpoints = (None, None) if self._archiving is None else self._archiving.statuses
+        return Measurements(self._connections, lambda: sum(self.status().sessions.values()), archive, checkpoints)
 
     def audit_status(self) -> object:
         """How the archive does, and how safe it is; None where there is none."""
@@ -49,7 +58,7 @@ class RunningServer:
             process=os.getpid(),
             started=self._started,
             listeners=list(self._listeners),
-            connections=sum(len(kind.connections) for kind in self._kinds),
+            connections=sum(self._connections().values()),
             sessions={name: sum(1 for _ in host.all_sessions()) for name, host in self._router.hosts.items()},
         )
 

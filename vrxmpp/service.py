@@ -25,6 +25,7 @@ from vrxmpp.archiving import Archiving
 from vrxmpp.assembly import Foundations, assemble, install_components, utc_now
 from vrxmpp.config import DEFAULT_PATHS, Config, ConfigError, load
 from vrxmpp.config import Host as HostConfig
+from vrxmpp.config.reference import in_force
 from vrxmpp.core.router import Router
 from vrxmpp.federation import (
     certified_peers,
@@ -43,6 +44,7 @@ from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.hosted import ServiceError
 from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
+from vrxmpp.net.metrics import MetricsFactory
 from vrxmpp.net.recorder import ArchiveError
 from vrxmpp.net.servers import ServerFactory, Servers
 from vrxmpp.net.tls import (
@@ -122,6 +124,7 @@ class Server(Service):
                 give_up(f"audit archive: {error}")
         if not self.running:
             return  # it was stopped meanwhile
+        self._note_configuration("started", self._config)
         self._listen()
         self._clients.start()
         self._components.start()
@@ -142,8 +145,7 @@ class Server(Service):
             secret=_secret(config.state / "secret"),
             run_in_thread=deferToThread,
             started=self._started,
-            sealer=None if self._archiving is None else self._archiving.sealer,
-            cosigner=None if self._archiving is None else self._archiving.checkpoints,
+            archiving=self._archiving,
         )
         domains = {host.domain: assemble(config, host, self._foundations) for host in config.hosts}
         files = self._certificate_files(config.hosts)
@@ -160,7 +162,7 @@ class Server(Service):
         for connections in (self._clients, self._components, self._servers):
             connections.audit = self._router.audit
         accounts = {domain: open_stores(self._database, domain).accounts for domain in domains}
-        live = RunningServer(
+        self._live = RunningServer(
             self._router,
             self._clients,
             self._components,
@@ -169,7 +171,7 @@ class Server(Service):
             started=self._started,
             archiving=self._archiving,
         )
-        self._administration = Administration(accounts, live)
+        self._administration = Administration(accounts, self._live)
 
     def _federate(self, files: list[CertificateFiles]) -> Servers:
         return federate(
@@ -223,7 +225,9 @@ class Server(Service):
                 self._open(listener, ComponentFactory(self._components), "components")
         (self._config.state / CONTROL_SOCKET).unlink(missing_ok=True)  # left by a crash: the directory is ours alone
         control = control_endpoint(self._reactor, self._config.state)
-        self._open_port(control, ControlFactory(self._administration))
+        self._open_port(control, ControlFactory(self._administration, self._router.audit))
+        for listener in self._config.metrics.listen:
+            self._open(listener, MetricsFactory(self._live.measurements()), "metrics")
 
     def _listen_to_servers(self) -> None:
         s2s, servers = self._config.s2s, self._servers
@@ -285,8 +289,13 @@ class Server(Service):
         _log.info("configuration and certificates are loaded again")
         self._warn_of_ends()
         old, new = _lasting(self._config), _lasting(config)
-        if changed := [table for table in old if old[table] != new[table]]:
+        changed = [table for table in old if old[table] != new[table]]
+        self._note_configuration("loaded again", config, not_in_force=changed)
+        if changed:
             _log.warn("not changed before the next start: {tables}", tables=", ".join(changed))
+
+    def _note_configuration(self, event: str, config: Config, **facts: object) -> None:
+        self._router.audit.note("config", "configuration", event=event, after=in_force(config), **facts)
 
     def _served(self, config: Config) -> list[HostConfig]:
         """Return the domains that are served, as a new configuration has them."""

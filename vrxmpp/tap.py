@@ -113,7 +113,7 @@ def _check_state(config: Config) -> None:
 
 def _check_listeners(config: Config) -> None:
     servers = (*config.s2s.starttls, *config.s2s.direct_tls) if is_federated(config) else ()
-    for listener in (*config.c2s.starttls, *config.c2s.direct_tls, *servers):
+    for listener in (*config.c2s.starttls, *config.c2s.direct_tls, *servers, *config.metrics.listen):
         try:
             _try_to_bind(listener)
         except OSError as error:

@@ -6,6 +6,7 @@ import math
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,7 +118,7 @@ def test_the_configuration_decides(table: str, told: bool, refuses: bool) -> Non
         b"secret",
         lambda _: pytest.fail("no thread is needed"),
         datetime.now(UTC),
-        retention=asked.append,
+        archiving=SimpleNamespace(sealer=None, checkpoints=None, retention=asked.append),
     )
     host = assemble(settings, settings.hosts[0], foundations).host
     assert len(host.info.forms) == told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TypeVar
 
 import pytest
@@ -56,7 +57,7 @@ def test_every_module_on_the_page_serves_clients() -> None:
         secret=b"secret",
         run_in_thread=run_here,
         started=datetime(2026, 1, 1, tzinfo=UTC),
-        cosigner=Nobody(),
+        archiving=SimpleNamespace(sealer=None, checkpoints=Nobody(), retention=lambda _: None),
     )
     audit = "[audit]\nencrypted = 'refuse'\ncheckpoints.witness_for = ['elsewhere.example']\n"
     settings = parse(f"{audit}[[host]]\ndomain = 'example.net'", ROOT / "vrxmpp.toml")

@@ -47,10 +47,12 @@ class ControlFactory(Factory):
 
     noisy = False
 
-    def __init__(self, administration: Administration, uid_of: Callable[[Any], int] = peer_uid) -> None:
+    def __init__(
+        self, administration: Administration, audit: Audit | None = None, uid_of: Callable[[Any], int] = peer_uid
+    ) -> None:
         self.administration = administration
         self.uid_of = uid_of
-        self.audit: Audit = NoAudit()
+        self.audit: Audit = audit or NoAudit()
 
     def buildProtocol(self, addr: object) -> ControlProtocol:
         return ControlProtocol(self)
