@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any
@@ -22,6 +22,7 @@ from vrxmpp.net.archive import Archive, ArchiveSettings
 from vrxmpp.net.checkpoints import Checkpoints, CheckpointSettings
 from vrxmpp.net.metrics import Status
 from vrxmpp.net.recorder import ArchiveError
+from vrxmpp.net.verification import Verification, verify_by_process
 from vrxmpp.store.sealer import StorageSealer, seal_waiting
 
 _LEARN_SECONDS = 60.0
@@ -52,8 +53,9 @@ class Archiving:
     def __init__(self, config: Config, router: Router, reactor: Any) -> None:
         self.sealer = StorageSealer()
         self._is_started = False
+        self._unnoted: dict[str, object] = {}  # a configuration that is not recorded yet
         self._retention: dict[str, dict[str, float | None]] | None = None
-        self._learning = LoopingCall(lambda: Deferred.fromCoroutine(self._learn_retention()))
+        self._learning = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
         self._learning.clock = reactor
         self._state = config.state
         self._database_url = config.database_url
@@ -78,6 +80,8 @@ class Archiving:
             fresh_seconds=sinks.fresh_seconds,
         )
         self.checkpoints = Checkpoints(checkpoints, self.archive, router, reactor)
+        verify = verify_by_process((config.state / "audit").absolute())
+        self._verification = Verification(verify, self.archive, reactor)
         router.audit = self.archive
         router.answered = self.checkpoints.answered
 
@@ -88,6 +92,7 @@ class Archiving:
         if sealed:
             _log.info("{count} messages that wait are sealed now", count=sealed)
         self.checkpoints.start()
+        self._verification.start()
         self._learning.start(_LEARN_SECONDS)
         self._is_started = True
         sheet = self._state / "keys" / SHEET
@@ -98,13 +103,14 @@ class Archiving:
         """Write what waits, and close the archive."""
         if self._is_started:
             self._learning.stop()
+            self._verification.stop()
             await self.checkpoints.stop()
         await self.archive.stop()
 
     def status(self) -> Mapping[str, object]:
         """Return how the archive does, and how safe it is."""
         archive, checkpoints = self.statuses
-        return {"archive": archive(), "checkpoints": checkpoints()}
+        return {"archive": archive(), "checkpoints": checkpoints(), "verification": self._verification.status()}
 
     @property
     def statuses(self) -> tuple[Status, Status]:
@@ -118,7 +124,19 @@ class Archiving:
         days = self._retention.get(class_name, {}).get("days")
         return inf if days is None else days
 
-    async def _learn_retention(self) -> None:
-        """Officers change it by the recorder."""
+    def note_configuration(self, event: str, configuration: object, not_in_force: Sequence[str] = ()) -> None:
+        """Record a configuration that is in force from now on, and what was before."""
+        self._unnoted = {"event": event, "after": configuration, "not_in_force": list(not_in_force)}
+        Deferred.fromCoroutine(self._look())
+
+    async def _look(self) -> None:
+        """Tell the recorder what it could not be told before, and ask what officers may have changed."""
+        unnoted, self._unnoted = self._unnoted, {}
+        try:
+            if unnoted:
+                await self.archive.ask("configure", **unnoted)
+        except ArchiveError:
+            self._unnoted = self._unnoted or unnoted
+            return
         with suppress(ArchiveError):  # it is asked again
             self._retention = (await self.archive.ask("status"))["retention"]

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any, NoReturn
@@ -290,12 +290,13 @@ class Server(Service):
         self._warn_of_ends()
         old, new = _lasting(self._config), _lasting(config)
         changed = [table for table in old if old[table] != new[table]]
-        self._note_configuration("loaded again", config, not_in_force=changed)
+        self._note_configuration("loaded again", config, changed)
         if changed:
             _log.warn("not changed before the next start: {tables}", tables=", ".join(changed))
 
-    def _note_configuration(self, event: str, config: Config, **facts: object) -> None:
-        self._router.audit.note("config", "configuration", event=event, after=in_force(config), **facts)
+    def _note_configuration(self, event: str, config: Config, not_in_force: Sequence[str] = ()) -> None:
+        if self._archiving is not None:
+            self._archiving.note_configuration(event, in_force(config), not_in_force)
 
     def _served(self, config: Config) -> list[HostConfig]:
         """Return the domains that are served, as a new configuration has them."""

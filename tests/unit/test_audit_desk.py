@@ -234,7 +234,16 @@ def test_what_it_does_not_know_it_refuses(archive: Archive, request_: Any) -> No
 
 
 def test_the_server_may_not_ask_for_what_officers_do() -> None:
-    assert {"status", "checkpoint", "keep", "witnessed"} == FOR_THE_SERVER
+    assert {"status", "checkpoint", "configure", "keep", "witnessed"} == FOR_THE_SERVER
+
+
+def test_a_configuration_is_recorded_with_what_was_before(archive: Archive) -> None:
+    for rate in (1, 1, 2):
+        archive.desk.perform({"ask": "configure", "event": "started", "after": {"rate": rate}, "not_in_force": []})
+    first, same, other = archive.facts(Type.CONFIG)
+    assert (first["before"], first["after"]) == ({}, {"rate": 1})
+    assert "before" not in same
+    assert (other["before"], other["after"]) == ({"rate": 1}, {"rate": 2})
 
 
 # The way to it

@@ -6,7 +6,7 @@ import json
 import time
 from base64 import b64decode
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from vrxmpp.audit.seal import SealError
 SHEET = "recovery-sheet.txt"
 """The file in the directory of keys where a recovery sheet lies until somebody has stored it elsewhere."""
 
-FOR_THE_SERVER = frozenset(("checkpoint", "keep", "status", "witnessed"))
+FOR_THE_SERVER = frozenset(("checkpoint", "configure", "keep", "status", "witnessed"))
 """What the process that talks to strangers may ask."""
 
 _HOUR = 3_600_000_000  # microseconds
@@ -62,6 +62,7 @@ class Desk:
         questions: dict[str, Callable[..., Any]] = {
             "status": self.status,
             "checkpoint": self.checkpoint,
+            "configure": self.configure,
             "keep": self.keep,
             "witnessed": self.witnessed,
             "policy": self.policy,
@@ -107,6 +108,15 @@ class Desk:
         proof = self._ledger.consistency_proof(old, size)
         return {"size": size, "root": self._ledger.root(size).hex(), "proof": [step.hex() for step in proof]}
 
+    def configure(self, event: str, after: Json, not_in_force: list[str]) -> None:
+        """Record the configuration of the server, and the one before if it was another; remember it for the next."""
+        policy = self._ledger.policy
+        facts: Json = {"event": event, "after": after, "not_in_force": not_in_force}
+        if policy.configuration != after:
+            facts["before"] = policy.configuration
+        entry = Entry(Type.CONFIG, AUDIT, "configuration", _envelope(facts))
+        self._ledger.change_policy(replace(policy, configuration=after), [entry])
+
     def keep(self, size: int, note: str) -> None:
         """Keep a signed note on the log when it had this size."""
         self._ledger.keep_note(size, note)
@@ -144,9 +154,9 @@ class Desk:
         facts = {"what": change, "by": by, "purpose": purpose, "case": case, **arguments}
         facts |= {"before": before.to_json()[part], "after": after.to_json()[part]}
         kind = Type.HOLD if part == "holds" else Type.CONFIG
-        index = self._ledger.change_policy(after, [_entry(kind, AUDIT, facts)])
         if change == "remove_officer":
-            self._keys.withdraw(arguments["name"])
+            self._keys.withdraw(arguments["name"])  # which is refused where a day would be open to nobody
+        index = self._ledger.change_policy(after, [_entry(kind, AUDIT, facts)])
         return {"record": index, "policy": after.to_json()}
 
     def erase(
@@ -182,8 +192,11 @@ class Desk:
 
 
 def _entry(type: Type, class_name: str, facts: Json) -> Entry:
-    envelope = json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-    return Entry(type, class_name, class_name, envelope)  # the conversation of the class audit is named so, too
+    return Entry(type, class_name, class_name, _envelope(facts))  # the conversation of the class audit is named so, too
+
+
+def _envelope(facts: Json) -> bytes:
+    return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _add_officer(policy: Policy, arguments: Json, now: int) -> Policy:

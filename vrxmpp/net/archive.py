@@ -226,8 +226,9 @@ class Archive:
         if self._settings.refuse_on_failure:
             entries.forget_given_up()
         entries.unsent = []
-        self._turns.append(Turn(entries.last, self._clock.seconds()))
-        self._recorder.write([entry.frame for entry in entries.waiting])
+        if entries.waiting:
+            self._turns.append(Turn(entries.last, self._clock.seconds()))
+            self._recorder.write([entry.frame for entry in entries.waiting])
 
     def committed(self, done: Range) -> None:
         """Bring further what is on the disk."""
