@@ -162,6 +162,19 @@ def test_a_late_answer_means_that_new_messages_are_taken_again(scene: Scene) -> 
     assert hello.record >= 0
 
 
+def test_a_late_refusal_of_the_recorder_means_that_new_messages_are_tried_again(scene: Scene) -> None:
+    scene.recorder.say(frame_json(Kind.NEWS, {"busy": "expire"}))
+    scene.record(message())
+    scene.wait(12)
+    scene.recorder.say(frame_json(Kind.NEWS, {"busy": ""}))
+    scene.recorder.fail("the disk is full")
+    hello = message()
+    scene.record(hello)
+    scene.turn()
+    scene.recorder.commit()
+    assert hello.record == 0
+
+
 def test_a_silent_recorder_is_killed_and_another_started(scene: Scene, log: list[LogEvent]) -> None:
     scene.record(message())
     scene.wait(9)

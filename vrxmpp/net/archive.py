@@ -248,6 +248,7 @@ class Archive:
     def failed(self, done: Range, reason: str) -> None:
         """Refuse, or pass on, what is not on the disk; keep for later what nobody waits for."""
         entries = self._entries.take_range(done)
+        self._is_refusing = False  # it answers: the next may be written
         self._ill(reason)
         given_up = [each for entry in entries for each in entry.give_up()]
         for entry in entries:
