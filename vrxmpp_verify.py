@@ -54,6 +54,9 @@ FIRST_PUBLIC: Final = 12
 ERASE: Final = 12
 CLOSE: Final = 15
 LAST_TYPE: Final = 17
+RECONCILED: Final = dict.fromkeys(
+    ("since", "until", "accepted", "refused", "unarchived", "late", "archived"), int
+)  # what a server counts
 WRAPS: Final = {"root", "officers"}  # to whom the keys of a day are wrapped
 BLOCK_LEVEL: Final = 8
 BLOCK: Final = 1 << BLOCK_LEVEL  # leaves that are folded into the tree at once; their hashes are in the table of nodes
@@ -840,16 +843,18 @@ class Log:
             self._problem(index, "it is a verify record, and what it says cannot be so")
 
     def _check_reconcile(self, index: int, facts: Json) -> None:
-        if not _has(facts, since=int, accepted=int, archived=int, routed=int, refused=int) or facts["since"] > index:
+        if not _has(facts, **RECONCILED) or not facts["since"] <= facts["until"] <= index:
             self._problem(index, "it is a reconcile record, and what it says cannot be read")
             return
-        accepted, archived, done = facts["accepted"], facts["archived"], facts["routed"] + facts["refused"]
-        if not accepted == archived == done:
-            what = f"the server accepted {accepted} messages, archived {archived} and routed or refused {done}"
-            self._problem(index, f"{what}: that does not agree")
-        if self._missing is None and (here := self._messages - self._messages_until(facts["since"])) != archived:
-            what = f"it counts {archived} messages since record {facts['since']}; the log has {here}"
-            self._problem(index, what)
+        since, until, archived = facts["since"], facts["until"], facts["archived"]
+        due = facts["accepted"] - facts["refused"] - facts["unarchived"] + facts["late"]
+        if archived != due:
+            self._problem(index, f"of the messages that the server accepted, {due} should be archived; {archived} are")
+        if self._missing is None:
+            here = self._messages_until(until) - self._messages_until(since)
+            if here != archived:
+                what = f"it counts {archived} messages from record {since} to before {until}; the log has {here}"
+                self._problem(index, what)
 
     def _messages_until(self, index: int) -> int:
         block = index // BLOCK

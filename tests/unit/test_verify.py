@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.ledgers import ORIGIN, Officer, Signer, Writer, root_of
+from tests.ledgers import ORIGIN, Officer, Signer, Writer, counted, root_of
 from vrxmpp_verify import Report, verify_directory
 
 NOTARY, WITNESS, STRANGER = Signer(ORIGIN), Signer("other.example/witness", 4), Signer(ORIGIN)
@@ -35,7 +35,7 @@ def build(text: Callable[[int], str] = str, *, notary: Signer = NOTARY, witness:
         log.add(text(number), (ALICE, BOB, CAROL)[number % 3], "patron" if number % 9 == 4 else "staff")
     log.checkpoint()  # of 270
     log.say(13, step=-3_000_000)
-    log.say(14, since=0, accepted=TALKED, archived=TALKED, routed=TALKED - 1, refused=1, lost=0)
+    log.say(14, **counted(0, len(log), TALKED))
     log.add("login", "alice@example.org", type=5)
     log.next_day()  # 273
     for number in range(20):
@@ -43,7 +43,7 @@ def build(text: Callable[[int], str] = str, *, notary: Signer = NOTARY, witness:
     note = log.note(witness)  # of 294
     log.witnessed.append(("other.example", len(log), 5, note))
     log.say(16, sink="other.example", size=len(log), note=note)
-    log.say(14, since=272, accepted=20, archived=20, routed=20, refused=0, lost=3)
+    log.say(14, **counted(272, len(log), 20) | {"lost": 3})
     log.expire("patron", FIRST_DAY)
     log.erase_message("staff", FIRST_DAY, 99)
     log.erase_conversation("staff", FIRST_DAY, BOB)

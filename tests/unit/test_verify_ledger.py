@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from base64 import b64encode
 from datetime import date
@@ -40,10 +41,9 @@ def archive(tmp_path: Path) -> Archive:
         archive.add(message(f"number {number}"), message("good nurse", NURSE, JULIET, class_name="patron"))
     sign(archive)
     archive.ledger.append([Entry(Type.SESSION, "staff", "juliet@example.org", b"{}\n")])
-    counts = {"accepted": 600, "archived": 600, "routed": 600, "refused": 0, "lost": 0}
-    archive.ledger.append(
-        [Entry(Type.RECONCILE, "", "", str({"since": 0, **counts}).replace("'", '"').encode() + b"\n")]
-    )
+    counts = {"accepted": 602, "archived": 600, "routed": 600, "refused": 2, "unarchived": 0, "late": 0, "lost": 0}
+    facts = {"since": 0, "until": archive.ledger.size, **counts}
+    archive.ledger.append([Entry(Type.RECONCILE, "", "", json.dumps(facts).encode() + b"\n")])
     archive.wall += 2 * DAY
     for number in range(10):
         archive.add(message(f"number {number}"), message("later", NURSE, JULIET))

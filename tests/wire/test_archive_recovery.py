@@ -234,8 +234,8 @@ def test_each_hour_it_is_on_record_that_all_is_there(scene: Scene) -> None:
     live(scene, 3600)
     kept = {"refused": 0, "unarchived": 0, "late": 0, "lost": 0}
     assert reconciled(scene) == [
-        {"since": 0, "accepted": 3, "routed": 2, "archived": 2, **kept, "refused": 1},
-        {"since": 3, "accepted": 1, "routed": 0, "archived": 1, **kept},
+        {"since": 0, "until": 3, "accepted": 3, "routed": 2, "archived": 2, **kept, "refused": 1},
+        {"since": 3, "until": 5, "accepted": 1, "routed": 0, "archived": 1, **kept},
     ]
     assert scene.archive.status()["missing"] == 0
 

@@ -62,4 +62,4 @@ class Reconciliation:
         if since == self._until:
             return {}
         self._recorded = self._until, self._counts
-        return {"since": since, **{name: self._counts[name] - before[name] for name in _COUNTED}}
+        return {"since": since, "until": self._until, **{name: self._counts[name] - before[name] for name in _COUNTED}}
