@@ -107,6 +107,20 @@ def test_an_erased_conversation_is_gone_and_the_rest_of_the_day_is_not(archive: 
         keys.conversation_key(keys.conversation_id(CHAT))
 
 
+def test_what_is_locked_is_not_erased_before_its_time(archive: Archive) -> None:
+    archive.change("set_retention", **{"class": "staff", "days": 30, "locked": True})
+    for act in (
+        lambda: erase_conversation(archive.visit(), CHAT, MONDAY, MONDAY),
+        lambda: erase_message(archive.visit(), 0),
+    ):
+        with pytest.raises(DeskError, match="the class staff is locked"):
+            act()
+    assert erase_records(archive) == []
+    assert texts(archive)[0] == "one"
+    archive.wall += 31 * 86_400_000_000
+    assert erase_conversation(archive.visit(), CHAT, MONDAY, MONDAY)
+
+
 def test_the_erasure_is_on_record_and_says_who_asked(archive: Archive) -> None:
     (erased,) = erase_conversation(archive.visit(), CHAT, MONDAY, MONDAY)
     (facts,) = erase_records(archive)

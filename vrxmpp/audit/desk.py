@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from vrxmpp.audit.days import AUDIT
+from vrxmpp.audit.days import AUDIT, day_of
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.identity import PublicKey
 from vrxmpp.audit.keys import KeyStore
@@ -174,9 +174,12 @@ class Desk:
 
         ``key`` is the class, the day and the key id. ``content`` (base64) is the day's new file of keys, None destroys
         it. ``resealed`` has new payloads (base64) by index. ``holds`` are those on the day that were looked at: if it
-        is held in another way by now, or the whole day is to go, nothing is erased.
+        is held in another way by now, or the whole day is to go, nothing is erased; nor is what is locked.
         """
         class_name, day, key_id = key[0], date.fromisoformat(key[1]), key[2]
+        retention = self._ledger.policy.retention_of(class_name)
+        if retention.locked and not retention.is_over(day, day_of(self._now())):
+            raise DeskError(f"the class {class_name} is locked: nothing of {day} can be erased before its time")
         on_day = [hold.id for hold in self._ledger.policy.holds_on_day(day)]
         if on_day and content is None:
             raise DeskError(f"{day} is held: hold {on_day[0]}")

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date
 from os import urandom
 from pathlib import Path
 
@@ -164,8 +164,7 @@ def outlived(in_force: Policy, store: KeyStore, today: date) -> dict[tuple[str, 
         raise ErasureError(str(error)) from None
     due = {}
     for class_name, day in sorted(key_ids, key=lambda of: (of[1], of[0])):
-        days = in_force.retention_of(class_name).days
-        if days is not None and day + timedelta(days=days) < today:
+        if in_force.retention_of(class_name).is_over(day, today):
             due[class_name, day] = key_ids[class_name, day]
     return due
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from vrxmpp.audit.identity import PublicKey
@@ -38,6 +38,10 @@ class Retention:
 
     days: int | None = None
     locked: bool = False
+
+    def is_over(self, day: date, today: date) -> bool:
+        """Whether what was recorded on a day has been kept for as long as it must be."""
+        return self.days is not None and day + timedelta(days=self.days) < today
 
 
 @dataclass(frozen=True, slots=True)
