@@ -43,7 +43,43 @@ def scene() -> Scene:
     ],
 )
 def test_every_message_with_a_meaning_is_wanted(scene: Scene, payloads: tuple[str, ...], is_wanted: bool) -> None:
-    assert scene.audit.wants(message(payloads=payloads)) is is_wanted
+    written = "".join("<{1} xmlns='{0}'/>".format(*name.split(" ")) for name in payloads)
+    assert scene.audit.wants(_said(payloads, written)) is is_wanted
+
+
+@pytest.mark.parametrize(
+    ("inner", "is_wanted"),
+    [
+        ("\n<composing xmlns='http://jabber.org/protocol/chatstates'/>\n", False),
+        ("<composing xmlns='http://jabber.org/protocol/chatstates'></composing>", False),
+        ("<s:composing xmlns:s='http://jabber.org/protocol/chatstates'/>", False),
+        ("<thread>e0ffe42b28561960c6b12b944a092794b9683a38</thread>", False),
+        ("<thread parent='7edac73ab41e45c4aafa7b2d7b749080'>e0ffe42b2856196</thread>", False),
+        ("meet me at nine", True),
+        ("<composing xmlns='http://jabber.org/protocol/chatstates'/>meet me at nine", True),
+        ("<composing xmlns='http://jabber.org/protocol/chatstates'>meet me at nine</composing>", True),
+        ("<composing xmlns='http://jabber.org/protocol/chatstates'><body>nine</body></composing>", True),
+        ("<composing xmlns='http://jabber.org/protocol/chatstates'><![CDATA[at nine]]></composing>", True),
+        ("<thread>meet me at nine</thread>", True),
+        (f"<thread>{'x' * 300}</thread>", True),
+        ("<thread><body>nine</body></thread>", True),
+        (f"<composing xmlns='http://jabber.org/protocol/chatstates' text='{'x' * 2000}'/>", True),
+    ],
+)
+def test_what_says_nothing_by_its_names_is_wanted_where_it_says_something_else(
+    scene: Scene, inner: str, is_wanted: bool
+) -> None:
+    negligible = ("http://jabber.org/protocol/chatstates composing", "jabber:client thread")
+    assert scene.audit.wants(_said(negligible, inner)) is is_wanted
+
+
+@pytest.mark.parametrize("fields", [{"id": "x" * 2000}, {"extra": b" xmlns:x='u' x:y='" + b"x" * 2000 + b"'"}])
+def test_nothing_is_said_beside_the_children(scene: Scene, fields: Any) -> None:
+    assert scene.audit.wants(_said((), "", **fields))
+
+
+def _said(payloads: tuple[str, ...], inner: str, **fields: Any) -> Stanza:
+    return Stanza("message", sender=ROMEO, to=JULIET, type="chat", payloads=payloads, inner=inner.encode(), **fields)
 
 
 @pytest.mark.parametrize(

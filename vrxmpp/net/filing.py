@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -23,6 +24,10 @@ _NEGLIGIBLE = frozenset(
         *(ns.qname(ns.HINTS, name) for name in _HINTS),
     )
 )
+# Nor do they say anything but by their names: a thread is an identifier (XEP-0201 §4), the others are empty.
+_THREAD = rb"thread[^<>]*>[^<>\s]{0,100}</thread"
+_EMPTY = re.compile(rb"(?:\s*+<(?:%b|([a-z][\w:.-]*+)[^<>]*></\1|[^<>!?/][^<>]*/)>)*+\s*+" % _THREAD)
+_LONGEST_EMPTY = 1024  # bytes beside the addresses
 _EDIT = ns.qname("urn:xmpp:message-correct:0", "replace")  # XEP-0308
 _RETRACT = ns.qname("urn:xmpp:message-retract:1", "retract")  # XEP-0424, and XEP-0425 with it
 _OLD_RETRACT = "urn:xmpp:message-retract:0"
@@ -53,7 +58,7 @@ class Filing:
 
     def wants(self, stanza: Stanza) -> bool:
         """Whether this message is worth a record, and concerns an account here."""
-        if stanza.kind != "message" or _NEGLIGIBLE.issuperset(stanza.payloads):
+        if stanza.kind != "message" or (_NEGLIGIBLE.issuperset(stanza.payloads) and _is_empty(stanza)):
             return False
         to, sender, hosts = stanza.to, stanza.sender, self._router.hosts
         return (sender is not None and sender.domain in hosts) or (to is not None and to.domain in hosts)
@@ -104,3 +109,9 @@ class Filing:
 
     def _class_index(self, domain: str) -> int:
         return self.classes.index(self._class_of.get(domain, self._default))
+
+
+def _is_empty(stanza: Stanza) -> bool:
+    """Whether nothing is said between the tags, or in what may stand within them."""
+    size = len(stanza.inner) + len(stanza.extra) + len(stanza.id) + len(stanza.type) + len(stanza.lang)
+    return size <= _LONGEST_EMPTY and _EMPTY.fullmatch(stanza.inner) is not None
