@@ -131,3 +131,20 @@ def test_a_result_without_a_cosignature_is_none(inner: str) -> None:
     assert isinstance(answer, Stanza)
     with pytest.raises(WitnessError):
         read_answer(answer)
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_of_what_a_witness_says_one_short_line_is_told(is_named: bool) -> None:
+    said = "x" * 5000 if is_named else f"no\n2026 [vrxmpp] all is well \x7f\u202e{'x' * 5000}"
+    text = "" if is_named else f"<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>{said}</text>"
+    name = said if is_named else "not-acceptable"
+    [answer] = parse(
+        "<iq type='error' id='1' from='one.example' to='example.net'><error type='cancel'>"
+        f"<{name} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>{text}</error></iq>"
+    )
+    assert isinstance(answer, Stanza)
+    with pytest.raises(WitnessError) as caught:
+        read_answer(answer)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) <= 200
+    assert len(caught.value.condition) <= 200

@@ -20,6 +20,8 @@ from vrxmpp.stanza import Stanza
 NAMESPACE = "urn:vrxmpp:witness:0"
 REQUEST, ANSWER, SIZE = "add-checkpoint", "cosignature", "size"
 
+_LONGEST = 200  # characters of what a witness says, which comes into the log and the status
+
 
 class Signed(NamedTuple):
     """A text, and the verifier key of who has signed it."""
@@ -75,8 +77,13 @@ def read_answer(answer: Stanza) -> Signed:
     error = dom.child(element, ns.CLIENT, "error")
     told = [] if error is None else dom.children(error)
     names = {child.name: dom.text(child) for child in told if child.uri == ns.STANZA_ERRORS}
-    text = names.pop("text", "")
-    condition = next(iter(names), "")
+    text = _line(names.pop("text", ""))
+    condition = _line(next(iter(names), ""))
     sizes = [dom.text(child) for child in told if (child.uri, child.name) == (NAMESPACE, SIZE)]
     size = int(sizes[0]) if sizes and sizes[0].isdecimal() and len(sizes[0]) < 20 else None
     raise WitnessError(text or condition or "it has refused, and not said why", condition, size)
+
+
+def _line(text: str) -> str:
+    """Return the beginning of a text as one line that may be printed."""
+    return "".join(each if each.isprintable() else " " for each in text[:_LONGEST])
