@@ -100,6 +100,20 @@ def test_a_log_in_that_names_nobody(house: House, archive: Archive) -> None:
     ]
 
 
+def test_strangers_who_guess_cannot_fill_the_archive(house: House, archive: Archive) -> None:
+    for number in range(12):
+        client = house.connect(f"192.0.2.{number + 10}")
+        client.open()
+        client.send(f"<auth xmlns='{ns.SASL}' mechanism='NONE'/>")
+    noted = [facts["event"] for _, facts in archive.take("session")]
+    assert noted == ["log-in failed"] * 10
+    house.wait(1)
+    assert archive.take("session") == [(DOMAIN, {"event": "log-in failed", "account": DOMAIN, "more": 2})]
+    client.send(f"<auth xmlns='{ns.SASL}' mechanism='NONE'/>")
+    house.wait(1)
+    assert [facts["event"] for _, facts in archive.take("session")] == ["log-in failed"]
+
+
 def test_who_gives_up_has_not_failed(house: House, archive: Archive) -> None:
     client = house.connect()
     client.open()

@@ -164,5 +164,8 @@ class Beginning:
         assert self._served is not None
         domain = self._served.host.domain
         account = f"{local}@{domain}" if local else domain
-        about = {"account": account, "address": self.address, "tls": self._security}
-        self._clients.audit.note(type, account, event=event, **about, **facts)
+        facts |= {"address": self.address, "tls": self._security}
+        if type == "session":
+            self._clients.note_stranger(account, event, **facts)
+        else:
+            self._clients.audit.note(type, account, event=event, account=account, **facts)
