@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,8 +13,8 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from vrxmpp.audit.desk import SHEET
-from vrxmpp.audit.root import initialise
+from vrxmpp.audit import files
+from vrxmpp.audit.root import SHEET, initialise
 from vrxmpp.config import Config
 from vrxmpp.core.router import Router
 from vrxmpp.net.archive import Archive, ArchiveSettings
@@ -32,15 +31,12 @@ _log = Logger("vrxmpp")
 def make_archive(config: Config) -> None:
     """Make the keys and the log at the first start, and hand out the recovery sheet. Raises RootKeyError, OSError."""
     sheet = initialise(config.state, config.audit.root_key, _origin(config))
-    if sheet is None:
-        return
-    if sys.__stderr__ is not None and sys.__stderr__.isatty():
+    if sheet is not None and sys.__stderr__ is not None and sys.__stderr__.isatty():
+        # What is no terminal may be a log, where a secret must not be: there it stays in its file.
         print(sheet.text, file=sys.__stderr__)
-        return
-    # What is no terminal may be a log, where a secret must not be.
-    path = config.state / "keys" / SHEET
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(sheet.text)
+        keys = config.state / "keys"
+        with files.changing(keys):
+            files.destroy(keys / SHEET)
 
 
 def _origin(config: Config) -> str:

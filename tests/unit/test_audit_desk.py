@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from tests.offices import CHAT, DAY, JANE, JOHN, MONDAY, NOON, ORIGIN, ROOT, Archive, message, said
-from vrxmpp.audit.desk import FOR_THE_SERVER, SHEET, DeskError
+from vrxmpp.audit.desk import FOR_THE_SERVER, DeskError
 from vrxmpp.audit.frames import Frames, Kind, frame_json
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.office import AccessError, Visit, open_desk, rotate_root
 from vrxmpp.audit.policy import Policy, Retention
 from vrxmpp.audit.reader import Query
-from vrxmpp.audit.root import initialise
+from vrxmpp.audit.root import SHEET, initialise
 from vrxmpp.audit.seal import SealError
 from vrxmpp.audit.tree import verify_consistency
 

@@ -22,6 +22,7 @@ from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.policy import Policy
 from vrxmpp.audit.root import (
+    SHEET,
     RootKeyError,
     Sheet,
     initialise,
@@ -96,7 +97,7 @@ def test_the_first_start_makes_all_that_is_needed(state: Path, keys: Path) -> No
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
-def test_the_sheet_has_all_that_recovers_an_archive_and_is_stored_nowhere(state: Path) -> None:
+def test_the_sheet_has_all_that_recovers_an_archive_and_is_in_one_file(state: Path) -> None:
     sheet = begun(state)
     lines = sheet.text.splitlines()
     [written] = [line for line in lines if line.strip().startswith("vrxmpp-identity-1")]
@@ -105,9 +106,10 @@ def test_the_sheet_has_all_that_recovers_an_archive_and_is_stored_nowhere(state:
     assert ORIGIN in sheet.text
     assert str(sheet.made) in sheet.text
     assert max(map(len, lines)) <= 90
-    digits = sheet.identity.text.removeprefix("vrxmpp-identity-1").encode()
-    assert not any(digits in path.read_bytes() for path in state.rglob("*") if path.is_file())
-    assert digits.decode() not in repr(sheet)
+    secret = sheet.identity.text.removeprefix("vrxmpp-identity-1")
+    holding = [path for path in state.rglob("*") if path.is_file() and secret[:8].encode() in path.read_bytes()]
+    assert holding == [state / "keys" / SHEET]
+    assert secret not in repr(sheet)
 
 
 def test_a_later_start_changes_nothing(state: Path) -> None:
@@ -276,6 +278,7 @@ class Archive:
     def assert_nothing_is_left(self, root: bytes) -> None:
         """No file has the first root key, if it was replaced, nor anything that only a change in progress needs."""
         assert {path.name for path in self.keys.iterdir()} <= {
+            SHEET,
             "days",
             "root.key",
             "root.salt",
@@ -381,6 +384,8 @@ def test_a_first_start_that_was_interrupted_is_done_again(
     assert initialise(state, "file", ORIGIN) is None
     [recovery] = policy_in(state, read_root("file", keys)).public_keys().values()
     assert json.loads((keys / "root.escrow").read_text())["recovery"] == recovery.text
+    [written] = [line for line in (keys / SHEET).read_text().splitlines() if "vrxmpp-identity-1" in line]
+    assert Identity.parse(written).public == recovery
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])

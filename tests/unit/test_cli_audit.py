@@ -14,13 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from vrxmpp.admin import Json
-from vrxmpp.audit.desk import SHEET
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.identity import SECRET_PREFIX, Identity
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.ledger import Ledger
-from vrxmpp.audit.root import initialise, read_root
+from vrxmpp.audit.root import SHEET, initialise, read_root
 from vrxmpp.cli.audit_desk import IDENTITY, OFFICER
 from vrxmpp.cli.main import cli
 from vrxmpp.cli.settings import Settings
@@ -115,7 +114,6 @@ def test_an_archive_begins_with_a_sheet_that_is_shown_once(here: Path) -> None:
 def test_the_sheet_of_a_first_start_waits_for_somebody(here: Path) -> None:
     made = initialise(here / "state", "file", "library.example/audit")
     assert made
-    (here / "state/keys" / SHEET).write_text(made.text)
     assert "nobody has stored the recovery sheet" in vrxmpp("status").stdout
     assert json.loads(succeed("init", "--json")) == {"sheet": made.text}
     assert not (here / "state/keys" / SHEET).exists()

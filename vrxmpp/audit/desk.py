@@ -19,10 +19,8 @@ from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.policy import Json, Policy, PolicyError, Retention
 from vrxmpp.audit.records import Records, RecordsError, midnight
+from vrxmpp.audit.root import SHEET
 from vrxmpp.audit.seal import SealError
-
-SHEET = "recovery-sheet.txt"
-"""The file in the directory of keys where a recovery sheet lies until somebody has stored it elsewhere."""
 
 FOR_THE_SERVER = frozenset(("checkpoint", "configure", "keep", "status", "witnessed"))
 """What the process that talks to strangers may ask."""

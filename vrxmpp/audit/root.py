@@ -27,6 +27,9 @@ from vrxmpp.audit.seal import KEY_BYTES, SealError, unwrap, wrap
 
 SHORTEST_PASSPHRASE = 12  # characters
 
+SHEET = "recovery-sheet.txt"
+"""The file in the directory of keys where a recovery sheet lies until somebody has stored it elsewhere."""
+
 _COMMAND_SECONDS = 30
 _SCRYPT = {"n": 2**17, "r": 8, "p": 1, "maxmem": 2**28, "dklen": KEY_BYTES}  # RFC 7914: 128 MB, half a second
 _BUSY_SECONDS = 10
@@ -40,7 +43,7 @@ _STORAGE = "storage.key"
 _ESCROW = "root.escrow"
 _LEDGER = "ledger.sqlite"
 
-_SHEET = """\
+_TEXT = """\
 vrxmpp: recovery sheet of the audit archive of {origin}
 Made on {made}.
 
@@ -85,14 +88,15 @@ class Sheet:
         """The sheet, for printing: it holds a secret."""
         digits = self.identity.text.removeprefix(SECRET_PREFIX)
         identity = "-".join((SECRET_PREFIX, *re.findall(".{1,8}", digits)))
-        return _SHEET.format(origin=self.origin, made=self.made, identity=identity, public=self.identity.public.text)
+        return _TEXT.format(origin=self.origin, made=self.made, identity=identity, public=self.identity.public.text)
 
 
 def initialise(state: Path, source: str, origin: str) -> Sheet | None:
     """Make the keys and the log of a new archive below the state directory; None if there is one. RootKeyError.
 
-    The sheet it returns can never be had again. If a crash keeps the archive from being made, the next call begins
-    anew; it never does so where there are keys without their log, or a log without its keys.
+    The sheet it returns can never be had again: it is in a file, too, before there is a log. If a crash keeps the
+    archive from being made, the next call begins anew; it never does so where there are keys without their log, or a
+    log without its keys.
     """
     from vrxmpp.audit.ledger import Ledger, LedgerError  # noqa: PLC0415, it needs what is below
 
@@ -110,6 +114,7 @@ def initialise(state: Path, source: str, origin: str) -> Sheet | None:
             _storage_key(keys, root)
             now = datetime.now(UTC)
             sheet = Sheet(Identity.generate(), origin, now.date())
+            files.replace(keys / SHEET, sheet.text.encode())
             files.replace(keys / _ESCROW, _escrow(sheet.identity.public, root))
             try:
                 officer = Officer(sheet.identity.public.text, int(now.timestamp() * 1_000_000))

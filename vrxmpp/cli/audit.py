@@ -10,9 +10,9 @@ import click
 
 from vrxmpp.admin import AdminError, Json
 from vrxmpp.audit import files
-from vrxmpp.audit.desk import SHEET, DeskError
+from vrxmpp.audit.desk import DeskError
 from vrxmpp.audit.identity import Identity
-from vrxmpp.audit.root import initialise, open_escrow
+from vrxmpp.audit.root import SHEET, initialise, open_escrow
 from vrxmpp.cli.audit_desk import desk, identity_option, officer_option
 from vrxmpp.cli.audit_erasure import erase, expire, hold
 from vrxmpp.cli.audit_policy import officer, retention, rotate
@@ -59,12 +59,9 @@ def init(settings: Settings) -> None:
     state, source = settings.config.state, settings.config.audit.root_key
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     become_owner(state)
-    new = initialise(state, source, f"{settings.config.hosts[0].domain}/audit")
+    initialise(state, source, f"{settings.config.hosts[0].domain}/audit")
     keys = state / "keys"
     path = keys / SHEET
-    if new is not None:
-        with files.changing(keys):
-            files.replace(path, new.text.encode())  # so that it is not lost before it was seen
     if not path.exists():
         raise AdminError("exists", "there is an archive already, and its recovery sheet was printed")
     sheet = path.read_text()
