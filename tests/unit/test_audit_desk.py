@@ -17,6 +17,7 @@ from vrxmpp.audit.desk import FOR_THE_SERVER, DeskError
 from vrxmpp.audit.frames import Frames, Kind, frame_json
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.leaf import Type
+from vrxmpp.audit.ledger import LedgerError
 from vrxmpp.audit.office import AccessError, Visit, open_desk, rotate_root
 from vrxmpp.audit.policy import Policy, Retention
 from vrxmpp.audit.reader import Query
@@ -104,6 +105,29 @@ def test_a_removed_officer_is_not_let_in_and_has_no_day_left(archive: Archive) -
         archive.visit("john", JOHN)
     with pytest.raises(SealError):
         archive.keys.open_as_officer("staff", MONDAY, "john", JOHN)
+
+
+def test_no_officer_is_removed_off_the_record(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive.add(message("hello"))
+
+    def refuse(*_: object) -> int:
+        raise LedgerError("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(archive.ledger, "change_policy", refuse)
+        with pytest.raises(DeskError, match="the disk is full"):
+            archive.change("remove_officer", name="john")
+    assert archive.reader("john", JOHN).show(0).text == "hello"
+
+
+def test_an_officer_who_alone_opens_a_day_stays_one(archive: Archive) -> None:
+    archive.add(message("hello"))
+    archive.keys.withdraw("jane")
+    before = archive.ledger.policy, archive.ledger.size
+    with pytest.raises(DeskError, match="would open to nobody without john"):
+        archive.change("remove_officer", name="john")
+    assert (archive.ledger.policy, archive.ledger.size) == before
+    assert archive.reader("john", JOHN).show(0).text == "hello"
 
 
 @pytest.mark.parametrize(("purpose", "case"), [("", "c"), ("p", " ")])

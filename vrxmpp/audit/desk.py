@@ -153,8 +153,10 @@ class Desk:
         facts |= {"before": before.to_json()[part], "after": after.to_json()[part]}
         kind = Type.HOLD if part == "holds" else Type.CONFIG
         if change == "remove_officer":
-            self._keys.withdraw(arguments["name"])  # which is refused where a day would be open to nobody
+            self._keys.check_withdrawal(arguments["name"])
         index = self._ledger.change_policy(after, [_entry(kind, AUDIT, facts)])
+        if change == "remove_officer":
+            self._keys.withdraw(arguments["name"])
         return {"record": index, "policy": after.to_json()}
 
     def erase(

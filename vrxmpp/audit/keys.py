@@ -138,13 +138,12 @@ class KeyStore:
     def withdraw(self, name: str) -> None:
         """Take all days from an officer. SealError, with nothing changed, if one would then open to nobody."""
         with self._changing():
-            held = [(of, file) for of in self.list() if name in (file := self._read(*of))["wraps"]["officers"]]
-            for (class_name, day), file in held:
-                del file["wraps"]["officers"][name]
-                if not file["wraps"]["officers"]:
-                    raise SealError(f"{class_name} {day} would open to nobody without {name}")
-            for (class_name, day), file in held:
+            for (class_name, day), file in self._without(name):
                 self._write(class_name, day, file)
+
+    def check_withdrawal(self, name: str) -> None:
+        """SealError if an officer cannot be withdrawn."""
+        self._without(name)
 
     def rewrap_root(self, old_root: bytes, new_root: bytes) -> None:
         """Give the days that the root key opens to another. Done again after a crash, it does what was left."""
@@ -155,6 +154,15 @@ class KeyStore:
                 if wrapped:
                     file["wraps"]["root"] = _text(rewrap(old_root, new_root, wrapped, key_id))
                     self._write(class_name, day, file)
+
+    def _without(self, name: str) -> list[tuple[tuple[str, date], dict[str, Any]]]:
+        """Return the files that are sealed to an officer, as they are without."""
+        held = [(of, file) for of in self.list() if name in (file := self._read(*of))["wraps"]["officers"]]
+        for (class_name, day), file in held:
+            del file["wraps"]["officers"][name]
+            if not file["wraps"]["officers"]:
+                raise SealError(f"{class_name} {day} would open to nobody without {name}")
+        return held
 
     def _path(self, class_name: str, day: date) -> Path:
         check_class_name(class_name)
