@@ -20,6 +20,8 @@ from vrxmpp.audit.seal import KEY_BYTES, SealError, unwrap, wrap
 
 ID_BYTES = 16
 
+_Files = list[tuple[tuple[str, date], dict[str, Any]]]  # with the class and day of each
+
 
 class KeyFileError(SealError):
     """A file of keys cannot be read or written: one line names it and says why."""
@@ -155,7 +157,7 @@ class KeyStore:
                     file["wraps"]["root"] = _text(rewrap(old_root, new_root, wrapped, key_id))
                     self._write(class_name, day, file)
 
-    def _without(self, name: str) -> list[tuple[tuple[str, date], dict[str, Any]]]:
+    def _without(self, name: str) -> _Files:
         """Return the files that are sealed to an officer, as they are without."""
         held = [(of, file) for of in self.list() if name in (file := self._read(*of))["wraps"]["officers"]]
         for (class_name, day), file in held:
