@@ -1232,13 +1232,18 @@ def _verify(arguments: argparse.Namespace, progress: Progress | None) -> Report:
     )
 
 
+def _printable(text: object) -> str:
+    """Return what may be printed of a line: parts of it are by whoever made what is verified."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in str(text))
+
+
 def _print(report: Report) -> None:
     for problem in report.problems:
-        print(problem)
+        print(_printable(problem))
     if report.found > LISTED:
         print(f"... and {report.found - LISTED:,} more")
     for warning in report.warnings:
-        print(f"note: {warning}")
+        print(_printable(f"note: {warning}"))
     counts = f"{report.records:,} records in {report.seconds:.1f} s"
     counts += f", {report.opened:,} opened" if report.opened else ""
     counts += f", {report.unopened:,} not opened" if report.unopened else ""
@@ -1259,10 +1264,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         report = _verify(arguments, bar)
     except UnreadableError as error:
-        print(f"vrxmpp-verify: {error}", file=sys.stderr)
+        print(_printable(f"vrxmpp-verify: {error}"), file=sys.stderr)
         return 3
     except ValueError as error:
-        print(f"vrxmpp-verify: {error}", file=sys.stderr)
+        print(_printable(f"vrxmpp-verify: {error}"), file=sys.stderr)
         return 2
     finally:
         if bar:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.ledgers import ORIGIN, Officer, Signer, Writer, keyed_hash
-from vrxmpp_verify import Report, UnreadableError, VerifierKey, verify_export
+from vrxmpp_verify import Report, UnreadableError, VerifierKey, main, verify_export
 
 NOTARY, WITNESS, STRANGER = Signer(ORIGIN), Signer("other.example/witness", 4), Signer(ORIGIN)
 CHOSEN, WITHHELD = [0, 5, 6, 8, 20, 21], {5}
@@ -245,3 +245,13 @@ def test_the_published_example_of_a_signed_note() -> None:
     assert not key.verify(text + b"\n", signature)
     assert not key.verify(text, signature[:-1])
     assert not key.verify(text, b"")
+
+
+def test_whoever_made_an_export_does_not_write_on_the_terminal(
+    export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit_manifest(export, files={"\x1b[2J\x1b[Hsound: nothing is missing\n\x9b8m\u202e": {}})
+    assert main([str(export)]) == 1
+    said = capsys.readouterr().out
+    assert said.replace("\n", "").isprintable()
+    assert "\nsound: nothing is missing" not in f"\n{said}"
