@@ -316,6 +316,12 @@ def test_what_people_wrote_does_not_reach_the_terminal_as_it_is(archive: Path) -
     shown = succeed("show", index, *SHEET_READ)
     assert not {"\x9b", "\u202e"} & set(shown)
     assert "Text\tone\n" in shown
+    for command in (("search", "two"), ("show", index)):
+        raw = vrxmpp(*command, "--json", *SHEET_READ).stdout
+        assert raw.replace("\n", "").isprintable()
+        found = json.loads(raw)
+        text = found["text"] if isinstance(found, dict) else found[0]["text"]
+        assert text == "one\n\x9b31mtwo\u202ethree\tfour"
 
 
 def test_a_record_is_shown_whole(archive: Path) -> None:

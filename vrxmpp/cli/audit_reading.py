@@ -18,7 +18,7 @@ from vrxmpp.audit.found import Found
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.reader import END, Query, Search
 from vrxmpp.cli.audit_desk import Command, Who, by_officer, visit
-from vrxmpp.cli.output import Echo, Place, local_micros, print_json, print_table, printable, progress
+from vrxmpp.cli.output import Echo, Place, as_json, local_micros, print_json, print_table, printable, progress
 from vrxmpp.cli.settings import Settings, config_option, json_option, pass_settings
 
 _TYPES = [type.name.lower() for type in Type]
@@ -109,7 +109,7 @@ def _print_tabs(found: Found, echo: Echo) -> None:
 
 
 def _print_json_line(found: Found, echo: Echo) -> None:
-    echo(json.dumps(_as_json(found), ensure_ascii=False))
+    echo(as_json(_as_json(found)))
 
 
 def _sides(found: Found) -> str:

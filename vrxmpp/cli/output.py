@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 def print_json(value: Json) -> None:
     """Print an answer for a program."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    click.echo(as_json(value, indent=2))
+
+
+def as_json(value: Json, indent: int | None = None) -> str:
+    """Write JSON that people can read, and that is nothing but text to their terminal."""
+    written = json.dumps(value, ensure_ascii=False, indent=indent)
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in written)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
