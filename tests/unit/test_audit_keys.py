@@ -151,6 +151,7 @@ def test_a_closed_day_opens_to_officers_alone(store: KeyStore, days: Path) -> No
     with pytest.raises(SealError, match="closed"):
         store.open_as_root("staff", MONDAY, ROOT)
     assert store.open_as_officer("staff", MONDAY, "john", JOHN) == keys
+    assert store.officers("staff", MONDAY) == {"jane", "john"}
     assert store.open_as_root("staff", TUESDAY, ROOT) == today
     assert not any(wrapped in path.read_bytes() for path in days.iterdir())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Iterable
 from contextlib import closing
@@ -263,8 +262,7 @@ class _Work:
 
     def _officers(self) -> dict[str, PublicKey]:
         """Return the officers whom the day is sealed to now: an erasure lets nobody else read."""
-        path = self._visit.state / "keys" / "days" / f"{self.keys.day}.{self.keys.class_name}.json"
-        sealed_to = json.loads(path.read_bytes())["wraps"]["officers"]
+        sealed_to = self._visit.keys.officers(self.keys.class_name, self.keys.day)
         return {name: key for name, key in self._policy.public_keys().items() if name in sealed_to}
 
 

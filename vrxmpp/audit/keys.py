@@ -85,6 +85,10 @@ class KeyStore:
         file = self._read(class_name, day)
         return self._content(file, _officer_secret(file, name, identity))
 
+    def officers(self, class_name: str, day: date) -> frozenset[str]:
+        """Return the names of the officers whom a day is sealed to."""
+        return frozenset(self._read(class_name, day)["wraps"]["officers"])
+
     def make(self, class_name: str, day: date, root: bytes, officers: Mapping[str, PublicKey]) -> DayKeys:
         """Make the keys of a day that has none, for the root key and the officers."""
         keys = DayKeys(class_name, day, urandom(ID_BYTES), urandom(KEY_BYTES), urandom(KEY_BYTES), {})
