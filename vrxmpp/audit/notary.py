@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from os import urandom
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not a mistake
         self.answer: Json = {"error": text, "condition": condition, **more}
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Head:
     """How far a log was signed: its size, and the root of its tree in hexadecimal."""
 
@@ -60,14 +60,14 @@ class Head:
     root: str = EMPTY.hex()
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Peer(Head):
     """Somebody else's log: its key, which it is held to, and how far it was cosigned."""
 
     key: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class State:
     """What is on the disk. ``witnesses`` has the keys of those who cosign our log."""
 
@@ -155,7 +155,7 @@ class Notary:
             text = f"the log of {size} records is not an extension of the {signed.size} that were signed"
             raise Refused("not-acceptable", text)
         if size > signed.size:
-            self._save(_changed(self._state, signed=Head(size, root)))
+            self._save(replace(self._state, signed=Head(size, root)))
         text = Checkpoint(self._state.origin, size, bytes.fromhex(root)).text
         return {"note": write_note(text, self._log.sign(text, int(self._now())))}
 
@@ -184,7 +184,7 @@ class Notary:
         if not _extends(peer, checkpoint.size, checkpoint.root.hex(), list(submission.proof)):
             raise Refused("not-acceptable", f"this is not an extension of the {peer.size} records that are known here")
         peers = {**self._state.peers, origin: Peer(checkpoint.size, checkpoint.root.hex(), verifier.text)}
-        self._save(_changed(self._state, peers=peers))
+        self._save(replace(self._state, peers=peers))
         return {
             "key": self._witness.verifier.text,
             "cosignature": self._witness.sign(note.text, int(self._now())).line,
@@ -228,16 +228,12 @@ class Notary:
         except NoteError as error:
             raise Refused("not-authorized", str(error)) from None
         if name not in known:
-            self._save(_changed(self._state, witnesses={**known, name: key}))
+            self._save(replace(self._state, witnesses={**known, name: key}))
         return {"note": note + signature.line, "at": cosigned_at(signature)}
 
     def _save(self, state: State) -> None:
         files.replace(self._path, json.dumps(asdict(state), indent=1).encode())
         self._state = state
-
-
-def _changed(state: State, **changes: Any) -> State:
-    return State(**{**{name: getattr(state, name) for name in State.__slots__}, **changes})
 
 
 def _extends(known: Head, size: int, root: str, proof: list[bytes]) -> bool:
