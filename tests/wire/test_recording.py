@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.house import House
+from tests.house import House, Slow
 from tests.internet import Internet, Site
 from tests.peer import PEER, Host, Peer, call, message
 from tests.streams import DOMAIN, END, Client, chat, ping
@@ -154,6 +154,54 @@ def test_a_client_that_goes_has_said_what_it_said(house: House, pages: Pages, ju
     if end == END:
         assert len(romeo.hears()) == 1  # the answer to the ping
         assert romeo.reader.ended
+
+
+def test_the_server_goes_down_when_all_that_is_written_has_gone_its_way(
+    house: House, pages: Pages, romeo: Client
+) -> None:
+    house.add("juliet")
+    database, gone = Slow(house, "_writer"), list[object]()
+    romeo.send(say("one") + say("two") + say("three"))
+    pages.write(2)
+    house.stop(gone.append)
+    assert romeo.is_gone
+    for _ in range(2):
+        assert gone == []
+        database.answer()
+        house.wait(0)
+    assert gone == []
+    pages.write()
+    house.wait(0)
+    database.answer()
+    house.wait(0)
+    assert gone == [None]
+
+
+def test_the_server_does_not_wait_for_ever_for_what_goes_its_way(house: House, pages: Pages, romeo: Client) -> None:
+    gone: list[object] = []
+    romeo.send(say("Hark!"))
+    romeo.pipe.close()
+    house.stop(gone.append)
+    house.wait(10)
+    assert gone == []
+    house.wait(10)
+    assert gone == [None]
+
+
+def test_a_client_that_hangs_up_is_noticed_while_something_goes_its_way(house: House, pages: Pages) -> None:
+    house.add("juliet")
+    romeo = house.connect(direct_tls=True)
+    romeo.shake_hands()
+    romeo.login("romeo")
+    database, gone = Slow(house, "_writer"), list[object]()
+    romeo.send(say("one"))
+    house.stop(gone.append)
+    pages.write()
+    assert database.is_asked
+    assert romeo.is_gone
+    database.answer()
+    house.wait(0)
+    assert gone == [None]
 
 
 def test_a_violation_comes_after_what_was_said_before(pages: Pages, romeo: Client, juliet: Client) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _PIECE = 8192  # bytes of one peer before others have their turn
 _TURN_SECONDS = 0.005  # the same, in time
 # A peer that has silently vanished is found out after seven minutes; the kernel's own idea is two hours.
+_LATE_SECONDS = 15.0  # for what was recorded to go its way when the connection is gone; then nobody waits for it
 _KEEPALIVE = {"TCP_KEEPIDLE": 300, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 4}
 _NOT_RECORDED = (UNSEEN, UNARCHIVED)
 _STREAM_ERROR = ns.qname(ns.STREAM, "error")
@@ -84,6 +85,7 @@ class Connection(protocol.Protocol, ABC):
         self._unparsed = b""  # what came behind that
         self._more = False  # whether others follow the event that is being dealt with
         self._is_producer = False
+        self._is_lost = False
         self._backlog: deque[bytes] | None = None  # what waits for a peer that does not read; None: it reads
         self._backlog_bytes = 0
         self._stalled_at = 0.0
@@ -166,7 +168,14 @@ class Connection(protocol.Protocol, ABC):
         self.stream.phase = Phase.CLOSED
         self.ended()
         self._let_go()
-        self._connections.left(self)
+        self._is_lost = True
+        self._deadline = self._connections.clock.seconds() + _LATE_SECONDS
+        self._leave()
+
+    def _leave(self) -> None:
+        """Be gone, when the connection is and all that was recorded has gone its way."""
+        if self._is_lost and not self._events and not self._held & (Hold.WORK | Hold.RECORD):
+            self._connections.left(self)
 
     def pauseProducing(self) -> None:
         """The peer does not read; what is for it is kept here."""
@@ -345,7 +354,8 @@ class Connection(protocol.Protocol, ABC):
 
     def _hold(self, reason: Hold) -> None:
         self._held |= reason
-        self._pause()
+        if Hold.OVER not in self._held:  # or it would not be noticed that the peer hangs up
+            self._pause()
 
     def _pause(self) -> None:
         if not self._is_paused:
@@ -363,6 +373,7 @@ class Connection(protocol.Protocol, ABC):
         self._held &= ~reason
         if Hold.OVER in self._held:
             self._take_recorded()
+            self._leave()
             return
         if self._held:
             return
@@ -527,7 +538,9 @@ class Connection(protocol.Protocol, ABC):
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
 
     def _expire(self) -> None:
-        if Hold.OVER in self._held:
+        if self._is_lost:
+            self._connections.left(self)
+        elif Hold.OVER in self._held:
             self.abort()
         else:
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))

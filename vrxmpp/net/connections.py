@@ -55,7 +55,10 @@ class Connections:
         self._sweeper.start(1.0, now=False)
 
     async def stop(self) -> None:
-        """End every stream, the server goes down (RFC 6120 §4.9.3.22); return when all connections are gone."""
+        """End every stream, the server goes down (RFC 6120 §4.9.3.22).
+
+        Return when all connections are gone, and what was recorded of theirs has gone its way.
+        """
         for connection in list(self.connections):
             connection.close(StreamError(StreamCondition.SYSTEM_SHUTDOWN))
         if self.connections:
@@ -65,7 +68,9 @@ class Connections:
             self._sweeper.stop()
 
     def left(self, connection: Connection) -> None:
-        """A connection is gone."""
+        """A connection is gone; may be told more than once."""
+        if connection not in self.connections:
+            return
         if connection.is_incoming:
             self.addresses.left(connection.address, logged_in=connection.is_known)
         self.connections.discard(connection)
