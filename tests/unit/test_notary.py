@@ -366,7 +366,7 @@ def running(directory: Path) -> Iterator[Process]:
 def test_the_process_survives_the_signals_of_a_terminal_and_ends_with_the_server(tmp_path: Path) -> None:
     with running(tmp_path / "state" / "notary") as notary:
         keys = notary.ask("keys")["ok"]
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             notary.process.send_signal(each)
             assert notary.ask("keys")["ok"] == keys
     assert os.stat(tmp_path / "state" / "notary").st_mode & 0o777 == 0o700

@@ -255,7 +255,7 @@ def serve(line: socket.socket, notary: Notary) -> None:
 
 def main(descriptor: str, settings: str) -> None:
     """Run the process. The settings are ``{"directory": where it keeps its file, "domain": ...}``."""
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)  # they are for the server, which will close the socket
     values = json.loads(settings)
     directory = Path(values["directory"])
