@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from vrxmpp.net.limits import Addresses, Bucket
+from vrxmpp.net.limits import Addresses, Bucket, Sample
 
 
 def test_a_burst_costs_nothing() -> None:
@@ -114,3 +114,12 @@ def test_nothing_is_left_when_all_have_gone(steps: list[tuple[str, str]]) -> Non
     addresses.next_second()
     assert not addresses._all
     assert not addresses._strangers
+
+
+def test_the_first_of_each_second_are_taken_and_the_rest_is_counted() -> None:
+    sample = Sample()
+    assert [sample.takes("failed") for _ in range(12)] == [True] * 10 + [False] * 2
+    assert sample.takes("another")
+    assert sample.next_second() == {"failed": 2}
+    assert sample.takes("failed")
+    assert sample.next_second() == {}

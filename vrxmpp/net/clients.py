@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,8 @@ from vrxmpp.jid import InvalidJid, Jid
 from vrxmpp.negotiation.feature import Feature
 from vrxmpp.net.c2s import ClientConnection
 from vrxmpp.net.connections import Connections, StreamPolicy, Timer
-from vrxmpp.net.limits import Addresses
+from vrxmpp.net.limits import Addresses, Sample
 from vrxmpp.net.tls import Certificates
-
-_NOTED = 10  # events of a kind each second, of those who have no session
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +39,22 @@ class Clients(Connections):
         super().__init__(policy, addresses, clock)
         self.domains = domains
         self.certificates = certificates
-        self._events: Counter[str] = Counter()  # in this second
+        self._strangers = Sample()
 
     def note_stranger(self, account: str, event: str, **facts: object) -> None:
         """Let the archive know what somebody without a session has done.
 
         Strangers cannot fill it: the rest of a second is counted.
         """
-        self._events[event] += 1
-        if self._events[event] <= _NOTED:
+        if self._strangers.takes(event):
             self.audit.note("session", account, event=event, account=account, **facts)
 
     def sweep(self) -> None:
         """Do what is due each second."""
         super().sweep()
-        events, self._events = self._events, Counter()
-        for event, count in events.items():
-            if count > _NOTED:
-                domain = next(iter(self.domains))
-                self.audit.note("session", domain, event=event, account=domain, more=count - _NOTED)
+        for event, more in self._strangers.next_second().items():
+            domain = next(iter(self.domains))
+            self.audit.note("session", domain, event=event, account=domain, more=more)
 
     def served(self, domain: str) -> Served | None:
         """Return the domain a stream header names, if it is ours."""

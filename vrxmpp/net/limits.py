@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from vrxmpp.negotiation.throttle import network
 
+_NOTED = 10  # events of a kind each second
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -100,6 +102,24 @@ class Addresses:
     def next_second(self) -> None:
         """Forget who is new; to be called each second."""
         self._new.clear()
+
+
+class Sample:
+    """The first events of each kind in a second; the rest is counted. So strangers cannot fill the archive."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def takes(self, kind: str) -> bool:
+        """Count an event; return whether it is one of the first."""
+        self._counts[kind] += 1
+        return self._counts[kind] <= _NOTED
+
+    def next_second(self) -> dict[str, int]:
+        """Begin anew, to be called each second; return how many more there were, of the kinds of which there were."""
+        more = {kind: count - _NOTED for kind, count in self._counts.items() if count > _NOTED}
+        self._counts.clear()
+        return more
 
 
 def _decrease(counter: Counter[str], key: str) -> None:

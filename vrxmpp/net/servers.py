@@ -19,7 +19,7 @@ from vrxmpp.negotiation.dialback import Keys
 from vrxmpp.net.connections import Connections, StreamPolicy
 from vrxmpp.net.dialer import Connect, Dialer
 from vrxmpp.net.identity import Trust
-from vrxmpp.net.limits import Addresses
+from vrxmpp.net.limits import Addresses, Sample
 from vrxmpp.net.policy import Authentication, Forbidden, Policy
 from vrxmpp.net.resolve import Resolver
 from vrxmpp.net.s2s import ServerStream
@@ -41,7 +41,6 @@ _MOST_CERTIFIED = 100_000  # as many as are stored: one certificate can be for a
 _LOOKED_AFTER = 8  # peers of one broken stream: each may lead to somebody else's machine
 _FAILURES_KEPT = 100
 _REFUSED = "stream refused"  # the conversation of those who are not let in: their names are anybody's
-_REFUSALS_NOTED = 10  # each second
 _NOTED_AGAIN = timedelta(days=1)
 
 
@@ -124,7 +123,7 @@ class Servers(Connections):
         self._peers = foundations.peers
         self._certified = dict(foundations.certified)
         self.sessions = Sessions(limits.resume_seconds)
-        self._refusals = 0  # in this second
+        self._strangers = Sample()
         self.is_stopping = False
         self.is_full = False  # too much waits, as the sweep has seen
 
@@ -223,8 +222,7 @@ class Servers(Connections):
 
     def note_refused(self, address: str, local: str, remote: str, reason: str) -> None:
         """Let the archive know whom we have not let in. Strangers cannot fill it: the rest of a second is counted."""
-        self._refusals += 1
-        if self._refusals <= _REFUSALS_NOTED:
+        if self._strangers.takes("refused"):
             facts = {"direction": "from", "local": local, "peer": remote, "address": address, "reason": reason}
             self.audit.note("stream", _REFUSED, event="refused", **facts)
 
@@ -335,9 +333,8 @@ class Servers(Connections):
     def sweep(self) -> None:
         """Do what is due each second."""
         super().sweep()
-        unnoted, self._refusals = self._refusals - _REFUSALS_NOTED, 0
-        if unnoted > 0:
-            self.audit.note("stream", _REFUSED, event="refused", direction="from", more=unnoted)
+        for event, more in self._strangers.next_second().items():
+            self.audit.note("stream", _REFUSED, event=event, direction="from", more=more)
         now = self.clock.seconds()
         for pair, way in list(self.ways.items()):
             try:
