@@ -47,14 +47,15 @@ class SlixmppScram:
 class Raw:
     """One connection, from an address that no other has: what it does is not held against anybody else."""
 
-    _addresses = count(2)
+    _addresses = count()
 
     def __init__(self, port: int, *, receive_bytes: int = 0) -> None:
         """Connect; keep no more than about ``receive_bytes`` unread, if that is said."""
         self._socket = socket.socket()
         if receive_bytes:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self._socket.bind((f"127.0.1.{next(self._addresses)}", 0))
+        network, host = divmod(next(self._addresses), 250)
+        self._socket.bind((f"127.0.{1 + network}.{1 + host}", 0))
         self._socket.connect(("127.0.0.1", port))
         self.give_up_after(PATIENCE)
         self.tls: SSL.Connection | None = None

@@ -83,6 +83,7 @@ class Server:
                 stdout=output,
                 stderr=output,
                 cwd=self.directory,
+                process_group=0,
             )
         if ready:
             self.wait_until_ready()
@@ -103,6 +104,10 @@ class Server:
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
+
+    def interrupt(self) -> None:
+        """Do as a terminal does when somebody types Ctrl-C: tell all processes."""
+        os.killpg(self.pid, signal.SIGINT)
 
     def ended(self) -> int:
         """Wait for the end of the process; return its exit code."""
