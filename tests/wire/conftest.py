@@ -1,14 +1,17 @@
-"""A server for each test."""
+"""What the tests of connections share: servers, an archive that is played, and the log."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.logger import LogEvent, globalLogPublisher
 
 from tests.house import House
 from tests.internet import Internet
+from tests.recorder import Scene
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +47,21 @@ def internet(tmp_path: Path) -> Iterator[Internet]:
     internet = Internet(tmp_path)
     yield internet
     internet.close()
+
+
+@pytest.fixture
+def log() -> Iterator[list[LogEvent]]:
+    """Collect what is logged."""
+    events: list[LogEvent] = []
+    observer: Any = events.append
+    globalLogPublisher.addObserver(observer)
+    yield events
+    globalLogPublisher.removeObserver(observer)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """An archive whose recorder does what the test says, and is ready."""
+    scene = Scene()
+    scene.recorder.ready()
+    return scene

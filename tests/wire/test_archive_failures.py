@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from tests.recorder import Scene, facts, logged, message
 from vrxmpp.audit.frames import Kind, Range, frame, frame_json, frame_range
@@ -15,28 +12,11 @@ from vrxmpp.stanza import PENDING, REFUSED, UNARCHIVED
 
 
 @pytest.fixture
-def scene() -> Scene:
-    scene = Scene()
-    scene.recorder.ready()
-    return scene
-
-
-@pytest.fixture
 def lenient() -> Scene:
     """One that passes on what it cannot archive."""
     scene = Scene(refuse_on_failure=False)
     scene.recorder.ready()
     return scene
-
-
-@pytest.fixture
-def log() -> Iterator[list[LogEvent]]:
-    """Collect what is logged."""
-    events: list[LogEvent] = []
-    observer: Any = events.append
-    globalLogPublisher.addObserver(observer)
-    yield events
-    globalLogPublisher.removeObserver(observer)
 
 
 # -- a disk that takes nothing

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from tests.recorder import Scene, facts, logged, message
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.leaf import Type
 from vrxmpp.net.archive import SOMEWHERE
 from vrxmpp.stanza import PENDING, REFUSED
-
-
-@pytest.fixture
-def scene() -> Scene:
-    scene = Scene()
-    scene.recorder.ready()
-    return scene
-
-
-@pytest.fixture
-def log() -> Iterator[list[LogEvent]]:
-    """Collect what is logged."""
-    events: list[LogEvent] = []
-    observer: Any = events.append
-    globalLogPublisher.addObserver(observer)
-    yield events
-    globalLogPublisher.removeObserver(observer)
-
 
 # -- a recorder that dies
 

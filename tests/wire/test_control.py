@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactor, StringTransport
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from vrxmpp.admin import REQUEST_BYTES, AdminError, Administration
 from vrxmpp.net.control import ControlFactory, control_endpoint, peer_uid
@@ -46,16 +45,6 @@ def answers(transport: Any) -> list[Any]:
     lines = transport.value().split(b"\n")
     assert lines.pop() == b""
     return [json.loads(line) for line in lines]
-
-
-@pytest.fixture
-def log() -> Iterator[list[LogEvent]]:
-    """Collect what is logged."""
-    events: list[LogEvent] = []
-    observer: Any = events.append
-    globalLogPublisher.addObserver(observer)
-    yield events
-    globalLogPublisher.removeObserver(observer)
 
 
 def error_code(transport: Any) -> str:
