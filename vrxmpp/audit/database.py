@@ -17,7 +17,7 @@ FILE = "ledger.sqlite"
 VERSION = 1
 
 _PATIENCE = 0.5  # seconds for which another process may keep the file locked
-_CHECKPOINT = 2_000  # pages of the write-ahead log, until they are moved into the file
+_CHECKPOINT = 500  # pages of the write-ahead log, until they are moved into the file
 _SLICE = 5_000  # payloads dropped in one transaction
 
 _SCHEMA = (
