@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from os import urandom
 from typing import NamedTuple
 
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.keys import DayKeys
 from vrxmpp.audit.leaf import NONE, PUBLIC, Leaf, Type
 from vrxmpp.audit.policy import check_class_name
-from vrxmpp.audit.seal import seal
+from vrxmpp.audit.seal import RANDOM_BYTES, seal
 from vrxmpp.audit.tree import leaf_hash
 
 AUDIT = "audit"
@@ -119,10 +120,15 @@ class Day:
         batch = Batch([], [], {})
         rows, hashes, moved = batch
         conversations, positions = self._conversations, self.positions
+        random, used = (
+            urandom(RANDOM_BYTES * len(entries)),
+            0,
+        )  # at once: a look into the kernel costs as much as a hash
         for type, class_name, name, envelope in entries:
             conversation = conversations.get((class_name, name)) or self._conversation(class_name, name)
             id, key, key_id = conversation
-            payload, commitment, digest = seal(key, index, type, envelope)
+            payload, commitment, digest = seal(key, index, type, envelope, random[used : used + RANDOM_BYTES])
+            used += RANDOM_BYTES
             if key is None:
                 counter, last = 0, NONE
             else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 from os import urandom
 from struct import Struct
-from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -14,6 +13,7 @@ KEY_BYTES = 32
 SALT_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
+RANDOM_BYTES = NONCE_BYTES + SALT_BYTES  # that each record takes
 
 _BLOCK = 64  # bytes that SHA-256 takes at a time
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
@@ -25,14 +25,6 @@ _WHERE = Struct(">QB")  # what the ciphertext is bound to
 
 class SealError(Exception):
     """What was sealed cannot be opened: the wrong key, or not what was written."""
-
-
-class Sealed(NamedTuple):
-    """A payload, and what the leaf says of it."""
-
-    payload: bytes
-    commitment: bytes
-    digest: bytes
 
 
 def record_key(conversation_key: bytes, index: int) -> bytes:
@@ -53,20 +45,26 @@ def _mac(key: bytes, message: bytes) -> bytes:
     return sha256(block.translate(_OUTER) + inner).digest()
 
 
-def seal(conversation_key: bytes | None, index: int, type: int, envelope: bytes) -> Sealed:
-    """Seal an envelope; without a key it stays public."""
-    plaintext = urandom(SALT_BYTES) + envelope
-    payload = plaintext if conversation_key is None else _encrypt(conversation_key, index, type, plaintext)
-    return Sealed(payload, commit(plaintext), sha256(payload).digest())
+def seal(
+    conversation_key: bytes | None, index: int, type: int, envelope: bytes, random: bytes
+) -> tuple[bytes, bytes, bytes]:
+    """Seal an envelope; without a key it stays public. Return the payload, its commitment and its hash.
+
+    ``random`` are RANDOM_BYTES that nothing else has used.
+    """
+    plaintext = random[NONCE_BYTES:] + envelope
+    payload = plaintext
+    if conversation_key is not None:
+        payload = _encrypt(conversation_key, index, type, plaintext, random[:NONCE_BYTES])
+    return payload, commit(plaintext), sha256(payload).digest()
 
 
 def reseal(conversation_key: bytes, index: int, type: int, plaintext: bytes) -> bytes:
     """Seal a plaintext, whose commitment stays, under another key; return the payload."""
-    return _encrypt(conversation_key, index, type, plaintext)
+    return _encrypt(conversation_key, index, type, plaintext, urandom(NONCE_BYTES))
 
 
-def _encrypt(conversation_key: bytes, index: int, type: int, plaintext: bytes) -> bytes:
-    nonce = urandom(NONCE_BYTES)
+def _encrypt(conversation_key: bytes, index: int, type: int, plaintext: bytes, nonce: bytes) -> bytes:
     key = record_key(conversation_key, index)
     return nonce + AESGCM(key).encrypt(nonce, plaintext, _WHERE.pack(index, type))
 
