@@ -92,7 +92,7 @@ class ComponentConnection(Connection):
     @property
     def is_behind(self) -> bool:
         """Whether so much waits for the component to read it that it cannot be given more."""
-        return Hold.OUTPUT in self._held
+        return bool(self._held & Hold.OUTPUT)
 
     def secured(self) -> None:
         """There is no TLS in XEP-0114."""

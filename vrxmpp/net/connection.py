@@ -12,7 +12,6 @@ import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from enum import IntFlag, auto
 from typing import TYPE_CHECKING, Any, cast
 
 from OpenSSL import SSL
@@ -46,16 +45,16 @@ _NOT_RECORDED = (UNSEEN, UNARCHIVED)
 _STREAM_ERROR = ns.qname(ns.STREAM, "error")
 
 
-class Hold(IntFlag):
-    """Why a peer's input is held back."""
+class Hold:
+    """Why a peer's input is held back: bits in a plain number, for those of ``enum`` cost a call or two each time."""
 
     NOT = 0
-    WORK = auto()  # something waits
-    RECORD = auto()  # a message is being written into the archive
-    RATE = auto()  # it has sent too fast
-    OUTPUT = auto()  # it does not read
-    TURN = auto()  # it is somebody else's turn
-    OVER = auto()  # the stream has ended: nothing more is read from it, or written to it
+    WORK = 1  # something waits
+    RECORD = 2  # a message is being written into the archive
+    RATE = 4  # it has sent too fast
+    OUTPUT = 8  # it does not read
+    TURN = 16  # it is somebody else's turn
+    OVER = 32  # the stream has ended: nothing more is read from it, or written to it
 
 
 @implementer(IHandshakeListener, IPushProducer)
@@ -153,7 +152,7 @@ class Connection(protocol.Protocol, ABC):
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come, decrypted."""
         if self._held or len(data) > _PIECE:
-            if Hold.OVER not in self._held:
+            if not self._held & Hold.OVER:
                 self._unparsed += data  # never more than the transport had read when it was told to pause
                 if self._held:
                     self._pause()
@@ -212,7 +211,7 @@ class Connection(protocol.Protocol, ABC):
         seconds = self._connections.clock.seconds
         wait = self._bytes.take(len(data), seconds) + self._stanzas.take(len(events), seconds)
         self._take(events)
-        if wait and Hold.OVER not in self._held:
+        if wait and not self._held & Hold.OVER:
             self._hold(Hold.RATE)
             self._connections.clock.callLater(wait, self._release, Hold.RATE)
 
@@ -251,7 +250,7 @@ class Connection(protocol.Protocol, ABC):
         except Exception:
             self._events = events[index + 1 :]
             self._fail(Failure())
-        if Hold.OVER in self._held:
+        if self._held & Hold.OVER:
             self._keep_recorded()
 
     def _negotiate(self, event: Event) -> None:
@@ -352,9 +351,9 @@ class Connection(protocol.Protocol, ABC):
             self.log.failure("the connection from {address} failed", failure, address=self.address)
             self.close(StreamError(StreamCondition.INTERNAL_SERVER_ERROR))
 
-    def _hold(self, reason: Hold) -> None:
+    def _hold(self, reason: int) -> None:
         self._held |= reason
-        if Hold.OVER not in self._held:  # or it would not be noticed that the peer hangs up
+        if not self._held & Hold.OVER:  # or it would not be noticed that the peer hangs up
             self._pause()
 
     def _pause(self) -> None:
@@ -367,11 +366,11 @@ class Connection(protocol.Protocol, ABC):
             self._is_paused = False
             self.transport.resumeProducing()
 
-    def _release(self, reason: Hold) -> None:
+    def _release(self, reason: int) -> None:
         if not self._held & reason:
             return
         self._held &= ~reason
-        if Hold.OVER in self._held:
+        if self._held & Hold.OVER:
             self._take_recorded()
             self._leave()
             return
@@ -393,7 +392,7 @@ class Connection(protocol.Protocol, ABC):
             self.transport.write(raw)
 
     def _put_aside(self, raw: bytes, backlog: deque[bytes]) -> None:
-        if Hold.OVER in self._held:
+        if self._held & Hold.OVER:
             return
         backlog.append(raw)
         self._backlog_bytes += len(raw)
@@ -405,7 +404,7 @@ class Connection(protocol.Protocol, ABC):
 
     async def drain(self) -> None:
         """Wait while the peer has much left to read, for as long as there is a connection."""
-        if self._backlog is not None and Hold.OVER not in self._held:
+        if self._backlog is not None and not self._held & Hold.OVER:
             drained: Deferred[None] = Deferred()
             self._drained.append(drained)
             await drained
@@ -417,7 +416,7 @@ class Connection(protocol.Protocol, ABC):
 
     def close(self, error: StreamError) -> None:
         """End the stream with an error, and the connection with it (RFC 6120 §4.9.1.1)."""
-        if Hold.OVER in self._held:
+        if self._held & Hold.OVER:
             return
         self.reason = self.reason or str(error)
         if self.stream.phase in (Phase.SECURING, Phase.CLOSING):
@@ -479,7 +478,7 @@ class Connection(protocol.Protocol, ABC):
     @property
     def is_over(self) -> bool:
         """Whether the stream has ended."""
-        return Hold.OVER in self._held
+        return bool(self._held & Hold.OVER)
 
     @property
     def is_followed(self) -> bool:
@@ -540,7 +539,7 @@ class Connection(protocol.Protocol, ABC):
     def _expire(self) -> None:
         if self._is_lost:
             self._connections.left(self)
-        elif Hold.OVER in self._held:
+        elif self._held & Hold.OVER:
             self.abort()
         else:
             self.close(StreamError(StreamCondition.CONNECTION_TIMEOUT))
