@@ -172,6 +172,12 @@ def test_green_is_only_what_leaves_nothing_to_say(archive: Path, monkeypatch: py
     ("wrong", "colour", "reason"),
     [
         ({"recorder": "away", "trouble": "the disk is full"}, "red", "the recorder is away: the disk is full"),
+        ({"trouble": "the disk is full"}, "red", "messages are refused: the disk is full"),
+        (
+            {"trouble": "the disk is full", "on_failure": "deliver"},
+            "red",
+            "messages are passed on without being archived: the disk is full",
+        ),
         ({"unarchived": 2}, "red", "2 messages were passed on without being archived"),
         ({"missing": 3}, "red", "3 messages should be in the archive, and are not"),
         ({"lost": 1}, "amber", "1 notes found no room"),

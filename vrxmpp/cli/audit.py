@@ -151,6 +151,9 @@ def _judge_server(server: Json) -> Reasons:
     if archive is not None:
         if archive["recorder"] != "ready":
             reasons.append(("red", f"the recorder is away: {archive['trouble'] or 'it does not say why'}"))
+        elif archive["trouble"]:
+            what = "refused" if archive["on_failure"] == "refuse" else "passed on without being archived"
+            reasons.append(("red", f"messages are {what}: {archive['trouble']}"))
         if archive["unarchived"]:
             passed_on = f"{archive['unarchived']} messages were passed on without being archived since the start"
             reasons.append(("red", passed_on))
