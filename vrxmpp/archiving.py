@@ -14,12 +14,14 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from vrxmpp.audit import files
+from vrxmpp.audit.notary import LOG
+from vrxmpp.audit.office import open_desk
 from vrxmpp.audit.root import SHEET, initialise
 from vrxmpp.config import Config
+from vrxmpp.config.reference import in_force
 from vrxmpp.core.router import Router
 from vrxmpp.net.archive import Archive, ArchiveSettings
 from vrxmpp.net.checkpoints import Checkpoints, CheckpointSettings
-from vrxmpp.net.metrics import Status
 from vrxmpp.net.recorder import ArchiveError
 from vrxmpp.net.verification import Verification, verify_by_process
 from vrxmpp.store.sealer import StorageSealer, seal_waiting
@@ -39,8 +41,15 @@ def make_archive(config: Config) -> None:
             files.destroy(keys / SHEET)
 
 
+def note_absence(config: Config) -> None:
+    """Record in an archive that is there, and switched off, that nothing more comes. Raises DeskError."""
+    if (config.state / "audit").exists():
+        with open_desk(config.state, config.audit.root_key) as ask:
+            ask("record", type="config", facts={"event": "started without the archive", "after": in_force(config)})
+
+
 def _origin(config: Config) -> str:
-    return f"{config.hosts[0].domain}/audit"
+    return config.hosts[0].domain + LOG
 
 
 class Archiving:
@@ -105,13 +114,11 @@ class Archiving:
 
     def status(self) -> Mapping[str, object]:
         """Return how the archive does, and how safe it is."""
-        archive, checkpoints = self.statuses
-        return {"archive": archive(), "checkpoints": checkpoints(), "verification": self._verification.status()}
-
-    @property
-    def statuses(self) -> tuple[Status, Status]:
-        """What tells how the archive does, and what how safe it is."""
-        return self.archive.status, self.checkpoints.status
+        return {
+            "archive": self.archive.status(),
+            "checkpoints": self.checkpoints.status(),
+            "verification": self._verification.status(),
+        }
 
     def retention(self, class_name: str) -> float | None:
         """Return for how many days a class of records is kept, infinity for ever; None where it is not known yet."""

@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.python import log, usage
 from twisted.python.util import switchUID
 
-from vrxmpp.archiving import make_archive
+from vrxmpp.archiving import make_archive, note_absence
+from vrxmpp.audit.desk import DeskError
 from vrxmpp.audit.root import RootKeyError
 from vrxmpp.config import Config, ConfigError, find, load
 from vrxmpp.config.endpoints import tcp_address
@@ -109,6 +110,11 @@ def _check_state(config: Config) -> None:
             give_up(f"audit archive: {error}")
         except OSError as error:
             give_up(f"audit archive: {error.filename}: {error.strerror}")
+    else:
+        try:
+            note_absence(config)
+        except DeskError as error:
+            give_up(f"audit archive: that it is switched off cannot be recorded: {error}")
 
 
 def _check_listeners(config: Config) -> None:

@@ -170,4 +170,4 @@ def test_what_became_of_a_message_is_noted_with_it(scene: Scene) -> None:
     [(_, entry)] = scene.recorder.got
     assert (entry.type, entry.conversation) == (Type.OUTCOME, "juliet@library.example romeo@example.net")
     assert facts(entry) == {"outcome": "refused: item-not-found", "record": 0}
-    assert entry.envelope.endswith(b"\n" + hello.raw)
+    assert entry.envelope.endswith(b"from='romeo@example.net/orchard' type='chat'/>")  # not again what was said

@@ -119,7 +119,11 @@ def set_retention(
     """Say how long the records of CLASS are kept."""
     if (days is None) != forever:
         raise click.UsageError("Say either --days or --forever.")
+    known = {"audit", *(settings.config.archived(host).class_name for host in settings.config.hosts)}
     with desk(settings) as ask:
+        known |= {*policy(ask).retention, *(name for name, _ in ask("status")["days"])}
+        if class_name not in known:
+            raise click.BadParameter(f"{class_name} is not among {', '.join(sorted(known))}", param_hint="CLASS")
         locked = lock or policy(ask).retention_of(class_name).locked
         arguments: dict[str, Any] = {"class": class_name, "days": days, "locked": locked}
         after, record = change(ask, "set_retention", **why, **arguments)

@@ -183,7 +183,9 @@ class Archive:
         facts: dict[str, object] = {"outcome": outcome}
         if record != SOMEWHERE:
             facts["record"] = record
-        self._note(Type.OUTCOME, self._filing.of_message(stanza), _line(facts) + stanza.raw)
+        # Without what was said, which is in the record of the message: strangers must not fill the disk twice as fast.
+        head = Stanza("message", to=stanza.to, sender=stanza.sender, type=stanza.type, id=stanza.id)
+        self._note(Type.OUTCOME, self._filing.of_message(stanza), _line(facts) + head.raw)
 
     def _note(self, type: Type, place: Place, envelope: bytes) -> None:
         if self._entries.has_room_for_note(envelope):
