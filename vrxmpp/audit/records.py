@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from vrxmpp.audit.database import FILE
 from vrxmpp.audit.leaf import Leaf
 from vrxmpp.audit.tree import STORED, inclusion_proof, leaf_hash, root_at, root_of
 
@@ -44,7 +45,7 @@ class Records:
     """The tables of the log. Raises RecordsError."""
 
     def __init__(self, audit: Path) -> None:
-        path = audit / "ledger.sqlite"
+        path = audit / FILE
         try:
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE, isolation_level=None

@@ -20,6 +20,7 @@ from os import urandom
 from pathlib import Path
 
 from vrxmpp.audit import files
+from vrxmpp.audit.database import FILE
 from vrxmpp.audit.identity import SECRET_PREFIX, Identity, PublicKey
 from vrxmpp.audit.keys import KeyStore, rewrap
 from vrxmpp.audit.policy import RECOVERY, Officer, Policy
@@ -41,7 +42,6 @@ _NEXT = "root.next"  # there only while the root key is being replaced
 _SALT = "root.salt"
 _STORAGE = "storage.key"
 _ESCROW = "root.escrow"
-_LEDGER = "ledger.sqlite"
 
 _TEXT = """\
 vrxmpp: recovery sheet of the audit archive of {origin}
@@ -207,7 +207,7 @@ def _alone(keys: Path) -> Iterator[None]:
 
 
 def _is_made(audit: Path) -> bool:
-    ledger = audit / _LEDGER
+    ledger = audit / FILE
     if not ledger.exists():
         return False
     with closing(sqlite3.connect(ledger, timeout=_BUSY_SECONDS)) as database:
@@ -301,7 +301,7 @@ def _rewrap(keys: Path, old: bytes, new: bytes) -> None:
     if storage.exists():
         files.replace(storage, _wrapped(rewrap(old, new, b64decode(storage.read_bytes()), _STORAGE_CONTEXT)))
     KeyStore(keys).rewrap_root(old, new)
-    _rewrap_policy(keys.parent / "audit" / _LEDGER, policy_key(old), policy_key(new))
+    _rewrap_policy(keys.parent / "audit" / FILE, policy_key(old), policy_key(new))
     files.replace(keys / _ESCROW, _escrow(_read_escrow(keys)[0], new))
 
 
