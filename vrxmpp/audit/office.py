@@ -142,12 +142,11 @@ class Visit:
             shared.append((class_name, day))
         return shared
 
-    def change(self, change: str, **arguments: Any) -> int:
+    def change(self, what: str, **arguments: Any) -> int:
         """Change the policy (``Desk.change``); return the index of the record. Raises DeskError."""
         who = {"by": self.name, "purpose": self.purpose, "case": self.case}
-        answer = self.ask("change", change=change, arguments=arguments, **who)
-        self.policy = Policy.from_json(answer["policy"])
-        return int(answer["record"])
+        self.policy, record = change(self.ask, what, **who, **arguments)
+        return record
 
 
 def _why_not(name: str, known: PublicKey | None, identity: Identity) -> str:
