@@ -19,11 +19,10 @@ from vrxmpp.audit.database import FILE
 from vrxmpp.audit.desk import DeskError
 from vrxmpp.audit.identity import SECRET_PREFIX
 from vrxmpp.audit.office import Ask, Visit, open_desk
-from vrxmpp.audit.reader import name_of_pair
+from vrxmpp.audit.reader import bare_address, name_of_pair
 from vrxmpp.cli.output import print_json, printable
 from vrxmpp.cli.owner import become_owner
 from vrxmpp.cli.settings import Settings
-from vrxmpp.jid import Jid
 
 OFFICER, IDENTITY = "VRXMPP_AUDIT_OFFICER", "VRXMPP_AUDIT_IDENTITY"
 """Environment variables: an officer's name, and the file of their identity."""
@@ -56,7 +55,7 @@ def read_day(context: click.Context, parameter: click.Parameter, value: str | No
 def read_address(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Read the value of an option: the address of a person or a room, as the server prepares it."""
     try:
-        return None if value is None else Jid.parse(value).bare.text
+        return None if value is None else bare_address(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
