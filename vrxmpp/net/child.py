@@ -24,13 +24,15 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
 
+HOME = Path(__file__).parents[2]
+"""Where Python finds this version of vrxmpp, wherever the server was started."""
+
 Start = Callable[[protocol.Protocol], Process]
 """Starts a process and connects the protocol to it; OSError if that cannot be."""
 
 
 def start_module(module: str, settings: Mapping[str, Any], reactor: Any) -> Start:
     """Return what runs a module as ``python -m MODULE FD JSON``: the number of its socket, and its settings."""
-    home = Path(__file__).parents[2]  # so that it is of the same version, wherever the server was started
 
     def start(link: protocol.Protocol) -> Process:
         ours, theirs = socket.socketpair()
@@ -41,7 +43,7 @@ def start_module(module: str, settings: Mapping[str, Any], reactor: Any) -> Star
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(number,),
-                cwd=home,
+                cwd=HOME,
             )
             ours.setblocking(False)
             reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _One(link))

@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from vrxmpp.core.peers import Audit
+from vrxmpp.net.child import HOME
 
 _DAY = 86_400.0
 _HOUR = 3600.0
@@ -86,10 +87,9 @@ def verify_by_process(audit: Path) -> Verify:
 
     def verify() -> Report:
         command = [sys.executable, "-c", _PROGRAM, "--json", str(audit)]
-        home = Path(__file__).parents[2]  # so that it is of the same version, wherever the server was started
         try:
             done = subprocess.run(
-                command, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE, check=False
+                command, cwd=HOME, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE, check=False
             )
             report: Report = json.loads(done.stdout)
         except subprocess.TimeoutExpired:
