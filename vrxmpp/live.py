@@ -42,10 +42,15 @@ class RunningServer:
     def _connections(self) -> dict[str, int]:
         return {name: len(kind.connections) for name, kind in self._kinds.items()}
 
+    def _sessions(self) -> int:
+        return sum(self.status().sessions.values())
+
     def measurements(self) -> Measurements:
         """Return what is measured of the server."""
-        archive, checkpoints = (None, None) if self._archiving is None else self._archiving.statuses
-        return Measurements(self._connections, lambda: sum(self.status().sessions.values()), archive, checkpoints)
+        archiving = self._archiving
+        if archiving is None:
+            return Measurements(self._connections, self._sessions)
+        return Measurements(self._connections, self._sessions, archiving.archive.status, archiving.checkpoints.status)
 
     def audit_status(self) -> object:
         """How the archive does, and how safe it is; None where there is none."""
