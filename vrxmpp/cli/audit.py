@@ -12,6 +12,7 @@ from vrxmpp.admin import AdminError, Json
 from vrxmpp.audit import files
 from vrxmpp.audit.desk import DeskError
 from vrxmpp.audit.identity import Identity
+from vrxmpp.audit.notary import LOG
 from vrxmpp.audit.root import SHEET, initialise, open_escrow
 from vrxmpp.cli.audit_desk import desk, identity_option, officer_option
 from vrxmpp.cli.audit_erasure import erase, expire, hold
@@ -59,7 +60,7 @@ def init(settings: Settings) -> None:
     state, source = settings.config.state, settings.config.audit.root_key
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     become_owner(state)
-    initialise(state, source, f"{settings.config.hosts[0].domain}/audit")
+    initialise(state, source, settings.config.hosts[0].domain + LOG)
     keys = state / "keys"
     path = keys / SHEET
     if not path.exists():
