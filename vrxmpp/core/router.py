@@ -120,13 +120,20 @@ class Router:
         return None
 
     async def archive(self, stanza: Stanza, facts: Mapping[str, object]) -> None:
-        """Wait until the archive has a message, or will not have it."""
+        """Wait until the archive has a message that it wants; StanzaError if it cannot have it."""
+        if stanza.record == UNSEEN and self.audit.wants(stanza):
+            await self._written(stanza, facts)
+        if stanza.record == REFUSED:
+            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "the archive cannot take it now")
+
+    async def _written(self, stanza: Stanza, facts: Mapping[str, object]) -> None:
         recorded: Deferred[None] = Deferred()
         self.audit.record(stanza, json.dumps(facts).encode(), partial(recorded.callback, None))
         await recorded
 
     async def _record(self, stanza: Stanza, session: Session | None) -> None:
-        await self.archive(stanza, {} if session is None else {"session": session.jid.text, "address": session.address})
+        facts = {} if session is None else {"session": session.jid.text, "address": session.address}
+        await self._written(stanza, facts)
         waiting = self.route(stanza) if session is None else self.from_client(stanza, session)
         if waiting is not None:
             await waiting

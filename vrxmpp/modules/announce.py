@@ -10,7 +10,7 @@ from vrxmpp.core.module import At, Module, Request, Xep, iq
 from vrxmpp.dom import Element, Field, Form
 from vrxmpp.errors import Condition, StanzaError
 from vrxmpp.jid import Jid
-from vrxmpp.stanza import REFUSED, Stanza
+from vrxmpp.stanza import Stanza
 
 _BODY = ns.qname(ns.CLIENT, "body")
 _NAME = "Send Announcement to Online Users"
@@ -80,10 +80,7 @@ class Announcements(Module):
         router, host = self.host.router, self.host.jid
         body = f"<body>{xml.text(text)}</body>".encode()
         message = Stanza("message", to=host, sender=host, type="headline", payloads=(_BODY,), inner=body)
-        if router.audit.wants(message):
-            await router.archive(message, {"announced_by": sender.text})
-        if message.record == REFUSED:
-            raise StanzaError(Condition.RESOURCE_CONSTRAINT, "the archive cannot take it now")
+        await router.archive(message, {"announced_by": sender.text})
         router.routed += message.record >= 0
         sessions = list(self.host.all_sessions())
         for session in sessions:

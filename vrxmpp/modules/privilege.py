@@ -153,7 +153,10 @@ class PrivilegedEntities(Module):
         user = message.sender
         if not grant.message or user is None or user.domain != self.host.domain or user.resource or message.to is None:
             raise StanzaError(Condition.FORBIDDEN)
-        waiting = self._leave(await self._account(user, stanza.sender), message)
+        account = await self._account(user, stanza.sender)
+        assert stanza.sender is not None
+        await self.host.router.archive(message, {"component": stanza.sender.text})
+        waiting = self._leave(account, message)
         if waiting is not None:
             await waiting
 
