@@ -25,7 +25,7 @@ from vrxmpp.negotiation.scram import derive_keys
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.clients import ClientFactory, Clients
 from vrxmpp.net.tls import CertificateFiles, Certificates, DirectTls, make_self_signed
-from vrxmpp.service import _addresses, _policy
+from vrxmpp.policies import client_addresses, client_policy
 from vrxmpp.store import open_stores
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import NewAccount, ScramKeys
@@ -123,9 +123,9 @@ class House:
         self._assemble = lambda: {each.domain: assemble(config, each, foundations) for each in config.hosts}
         self.clients = Clients(
             self._assemble(),
-            _policy(config),
+            client_policy(config),
             Certificates(files, b"xmpp-client"),
-            _addresses(config),
+            client_addresses(config),
             clock,
         )
         self.clients.start()

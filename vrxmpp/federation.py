@@ -16,18 +16,16 @@ from vrxmpp.config import Config, ServerConnections
 from vrxmpp.config.components import parents
 from vrxmpp.core.router import Router
 from vrxmpp.negotiation.dialback import Keys
-from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.dialer import Connect
 from vrxmpp.net.identity import Trust
-from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
 from vrxmpp.net.policy import Authentication, Federation, PeerException, Policy
 from vrxmpp.net.resolve import Address, Lookups, Resolver, make_lookups
 from vrxmpp.net.servers import Foundations, ServerLimits, Servers
 from vrxmpp.net.tls import ServerCertificates
+from vrxmpp.policies import server_addresses, server_policy
 from vrxmpp.store import open_peers
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import Peers
-from vrxmpp.wire.framer import FramerLimits
 
 _ATTEMPT_SECONDS = 10
 
@@ -63,7 +61,7 @@ def federate(
         connect=connect,
         now=utc_now,
     )
-    servers = Servers(foundations, _limits(config), server_policy(config), _addresses(config), clock)
+    servers = Servers(foundations, _limits(config), server_policy(config), server_addresses(config), clock)
     router.remote = servers
     return servers
 
@@ -132,22 +130,3 @@ def _limits(config: Config) -> ServerLimits:
         dialbacks_per_stream=limits.dialbacks_per_stream,
         dialbacks_per_address=limits.dialbacks_per_address,
     )
-
-
-def server_policy(config: Config) -> StreamPolicy:
-    """Return what holds for each stream of another server, and of a component."""
-    limits, own = config.limits, config.limits.s2s
-    before = limits.unauthenticated
-    rest = {"attributes": limits.stanza.attributes, "namespaces": limits.stanza.namespaces}
-    return StreamPolicy(
-        before_login=FramerLimits(before.stanza_bytes, before.depth, before.elements, **rest),
-        after_login=FramerLimits(own.stanza_bytes, own.depth, own.elements, **rest),
-        timeouts=Timeouts(**limits.timeout.model_dump()),
-        rate=Rate(own.bytes_per_second, own.burst_bytes, own.stanzas_per_second, own.burst_stanzas),
-        output=Output(**limits.output.model_dump()),
-    )
-
-
-def _addresses(config: Config) -> Addresses:
-    limits = config.limits.s2s
-    return Addresses(limits.connections_per_address, limits.unauthenticated_per_address, limits.new_per_second)

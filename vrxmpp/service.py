@@ -32,7 +32,6 @@ from vrxmpp.federation import (
     connect_by,
     federate,
     is_federated,
-    server_policy,
     server_rules,
     system_lookups,
 )
@@ -40,10 +39,8 @@ from vrxmpp.live import RunningServer
 from vrxmpp.negotiation.throttle import Throttle
 from vrxmpp.net.clients import ClientFactory, Clients
 from vrxmpp.net.components import ComponentFactory, Components
-from vrxmpp.net.connections import StreamPolicy
 from vrxmpp.net.control import ControlFactory, control_endpoint
 from vrxmpp.net.hosted import ServiceError
-from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
 from vrxmpp.net.metrics import MetricsFactory
 from vrxmpp.net.recorder import ArchiveError
 from vrxmpp.net.servers import ServerFactory, Servers
@@ -56,25 +53,14 @@ from vrxmpp.net.tls import (
     days_left,
     make_self_signed,
 )
+from vrxmpp.policies import client_addresses, client_policy, server_policy
+from vrxmpp.reloading import changed_for_next_start
 from vrxmpp.store import open_peers, open_stores
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import StorageError
-from vrxmpp.wire.framer import FramerLimits
 
 _ALPN = b"xmpp-client"  # XEP-0368
 _log = Logger("vrxmpp")
-_RULES = {"enabled", "peers", "allow", "deny", "authentication", "tls"}  # of [s2s], which a reload takes
-_S2S_LIMITS = (
-    "queue_stanzas",
-    "queue_bytes",
-    "queue_seconds",
-    "connect_seconds",
-    "dialbacks_per_stream",
-    "dialbacks_per_address",
-    "connections_per_address",
-    "unauthenticated_per_address",
-    "new_per_second",
-)
 _DAY = 86_400.0
 _FEW_DAYS = 30
 EXIT_START = 5
@@ -150,13 +136,13 @@ class Server(Service):
         domains = {host.domain: assemble(config, host, self._foundations) for host in config.hosts}
         files = self._certificate_files(config.hosts)
         self._servers = self._federate(files)
-        self._components = Components(server_policy(config), _addresses(config), self._reactor)
+        self._components = Components(server_policy(config), client_addresses(config), self._reactor)
         install_components(config, self._router, self._components)
         self._clients = Clients(
             domains,
-            _policy(config),
+            client_policy(config),
             Certificates(files, _ALPN),
-            _addresses(config),
+            client_addresses(config),
             self._reactor,
         )
         for connections in (self._clients, self._components, self._servers):
@@ -279,7 +265,7 @@ class Server(Service):
         except (ConfigError, CertificateError, OSError) as error:
             _log.error("nothing is changed: {reason}", reason=str(error))
             return
-        self._clients.policy = _policy(config)
+        self._clients.policy = client_policy(config)
         self._servers.policy = self._components.policy = server_policy(config)
         self._servers.fit(server_rules(config))
         # The listeners stay as they are, and so does what they ask of a log-in, and the components.
@@ -288,8 +274,7 @@ class Server(Service):
             self._clients.domains[host.domain] = assemble(fitting, host, self._foundations)
         _log.info("configuration and certificates are loaded again")
         self._warn_of_ends()
-        old, new = _lasting(self._config), _lasting(config)
-        changed = [table for table in old if old[table] != new[table]]
+        changed = changed_for_next_start(self._config, config)
         self._note_configuration("loaded again", config, changed)
         if changed:
             _log.warn("not changed before the next start: {tables}", tables=", ".join(changed))
@@ -358,45 +343,8 @@ def _secret(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _lasting(config: Config) -> dict[str, object]:
-    """Return what a running server cannot change, by table."""
-    return {
-        "state": config.state,
-        "the domains": {host.domain for host in config.hosts},
-        "[c2s]": config.c2s,
-        **{f"[s2s] {key}": value for key, value in config.s2s.model_dump(by_alias=True, exclude=_RULES).items()},
-        "whether other servers are listened to": is_federated(config),
-        **{f"[limits.s2s] {key}": getattr(config.limits.s2s, key) for key in _S2S_LIMITS},
-        "[[component]]": config.components,
-        "[components]": config.component_connections,
-        "[database]": config.database,
-        "[limits.connections]": config.limits.connections,
-        "[audit]": config.audit.model_copy(update={"encrypted": ""}),
-        "[host.audit] class": {host.domain: config.archived(host).class_name for host in config.hosts},
-        "[metrics]": config.metrics,
-    }
-
-
 def _address(port: Any) -> str:
     address = port.getHost()
     if not hasattr(address, "port"):
         return str(getattr(address, "name", address))
     return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
-
-
-def _policy(config: Config) -> StreamPolicy:
-    limits = config.limits
-    before, after = limits.unauthenticated, limits.stanza
-    rest = {"attributes": after.attributes, "namespaces": after.namespaces}
-    return StreamPolicy(
-        before_login=FramerLimits(before.stanza_bytes, before.depth, before.elements, **rest),
-        after_login=FramerLimits(after.bytes, after.depth, after.elements, **rest),
-        timeouts=Timeouts(**limits.timeout.model_dump()),
-        rate=Rate(**limits.rate.model_dump()),
-        output=Output(**limits.output.model_dump()),
-    )
-
-
-def _addresses(config: Config) -> Addresses:
-    limits = config.limits.connections
-    return Addresses(limits.per_address, limits.unauthenticated_per_address, limits.new_per_second)

@@ -34,6 +34,8 @@ FRONT_DOOR = {
     "config",
     "federation",
     "live",
+    "policies",
+    "reloading",
     "service",
     "standards",
     "tap",
