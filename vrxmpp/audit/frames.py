@@ -36,6 +36,9 @@ class Kind(IntEnum):
     NEWS = 20  # JSON, unasked: {"alarm": text} and the like
 
 
+_KINDS = {kind.value: kind for kind in Kind}  # calling an enum costs more than cutting a frame
+
+
 class Entry(NamedTuple):
     """Something to be recorded. ``class_name`` "" makes it public."""
 
@@ -110,6 +113,8 @@ class Frames:
                     return
                 body = bytes(self._buffer[start + _HEAD.size : after])
                 start = after
-                yield Kind(kind), body
+                if kind not in _KINDS:
+                    raise ValueError(f"a frame of the unknown kind {kind}")
+                yield _KINDS[kind], body
         finally:
             del self._buffer[:start]
