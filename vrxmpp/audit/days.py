@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.keys import DayKeys
-from vrxmpp.audit.leaf import NONE, PUBLIC, Leaf, Type
+from vrxmpp.audit.leaf import NONE, PUBLIC, Leaf, Type, pack
 from vrxmpp.audit.policy import check_class_name
-from vrxmpp.audit.seal import RANDOM_BYTES, seal
+from vrxmpp.audit.seal import RANDOM_BYTES, Key, prepare, seal
 from vrxmpp.audit.tree import leaf_hash
 
 AUDIT = "audit"
 """The class of what officers and administrators do."""
 
-PUBLIC_TYPES = frozenset(range(Type.ERASE, Type.VERIFY + 1))
+PUBLIC_TYPES = frozenset(range(Type.ERASE, Type.POLICY + 1))
 AUDIT_TYPES = frozenset((Type.CONFIG, Type.ACCESS, Type.EXPORT, Type.HOLD))
 
 STEP = 2_000_000  # microseconds: a clock that jumps further is recorded
@@ -33,7 +33,7 @@ Position = tuple[int, int]
 
 class _Conversation(NamedTuple):
     id: bytes
-    key: bytes | None
+    key: Key | None
     key_id: bytes
 
 
@@ -81,6 +81,8 @@ def check_entries(entries: Iterable[Entry]) -> None:
     """Refuse what has no type or class, or one that does not go with the other: ValueError, PolicyError."""
     for type, class_name in {(entry.type, entry.class_name) for entry in entries}:
         name = Type(type).name.lower()
+        if type == Type.POLICY:
+            raise ValueError("only the log itself records what its policy is")
         if (class_name == "") != (type in PUBLIC_TYPES):
             raise ValueError(f"a record of type {name} is {'sealed: it has a class' if not class_name else 'public'}")
         if class_name:
@@ -134,7 +136,7 @@ class Day:
             else:
                 counter, last = moved.get(id) or positions.get(id) or (0, NONE)
                 moved[id] = (counter + 1, index)
-            leaf = Leaf(type, index, time, id, counter, last, key_id, commitment, digest, len(payload)).pack()
+            leaf = pack(type, index, time, id, counter, last, key_id, commitment, digest, len(payload))
             rows.append((index, leaf, payload))
             hashes.append(leaf_hash(leaf))
             index += 1
@@ -149,5 +151,6 @@ class Day:
         id = keys.conversation_id(name)
         if len(self._conversations) >= _MOST_KEYS:
             self._conversations.clear()
-        found = self._conversations[class_name, name] = _Conversation(id, keys.conversation_key(id), keys.key_id)
+        found = _Conversation(id, prepare(keys.conversation_key(id)), keys.key_id)
+        self._conversations[class_name, name] = found
         return found

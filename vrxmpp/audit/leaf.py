@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import partial
 from struct import Struct
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ PUBLIC = bytes(16)  # the key id, and the conversation-day, of what is not seale
 
 _LAYOUT = Struct(">4sBQQ16sIQ16s32s32sI")
 LEAF_BYTES = _LAYOUT.size
+
+pack = partial(_LAYOUT.pack, MAGIC)
+"""Writes a leaf, from the fields of ``Leaf``."""
 
 
 class Type(IntEnum):
@@ -34,6 +38,7 @@ class Type(IntEnum):
     CLOSE = 15
     WITNESS = 16
     VERIFY = 17
+    POLICY = 18
 
 
 MESSAGES = frozenset((Type.MESSAGE, Type.EDIT, Type.RETRACT))
@@ -58,7 +63,7 @@ class Leaf(NamedTuple):
 
     def pack(self) -> bytes:
         """Write the leaf."""
-        return _LAYOUT.pack(MAGIC, *self)
+        return pack(*self)
 
     @classmethod
     def unpack(cls, raw: bytes) -> Leaf:

@@ -27,33 +27,41 @@ class SealError(Exception):
     """What was sealed cannot be opened: the wrong key, or not what was written."""
 
 
-def record_key(conversation_key: bytes, index: int) -> bytes:
+Key = tuple[bytes, bytes]
+"""A key for HMAC: the blocks that go before the message, and before its hash (RFC 2104 §2)."""
+
+
+def prepare(key: bytes) -> Key:
+    """Make a key ready for HMAC; it is at most of one block."""
+    block = key.ljust(_BLOCK, b"\0")
+    return block.translate(_INNER), block.translate(_OUTER)
+
+
+def record_key(conversation_key: Key, index: int) -> bytes:
     """Return the key of one record."""
     return _mac(conversation_key, b"vrxmpp record key" + _INDEX.pack(index))
 
 
 def commit(plaintext: bytes) -> bytes:
     """Return the commitment to a plaintext, which begins with its salt."""
-    return _mac(plaintext[:SALT_BYTES], plaintext)
+    return _mac(prepare(plaintext[:SALT_BYTES]), plaintext)
 
 
-def _mac(key: bytes, message: bytes) -> bytes:
-    """Return the HMAC-SHA-256 (RFC 2104) under a key of at most one block."""
+def _mac(key: Key, message: bytes) -> bytes:
+    """Return the HMAC-SHA-256."""
     # OpenSSL looks its HMAC up anew for each call, which costs as much as the hashing of a message.
-    block = key.ljust(_BLOCK, b"\0")
-    inner = sha256(block.translate(_INNER) + message).digest()
-    return sha256(block.translate(_OUTER) + inner).digest()
+    inner, outer = key
+    return sha256(outer + sha256(inner + message).digest()).digest()
 
 
 def seal(
-    conversation_key: bytes | None, index: int, type: int, envelope: bytes, random: bytes
+    conversation_key: Key | None, index: int, type: int, envelope: bytes, random: bytes
 ) -> tuple[bytes, bytes, bytes]:
     """Seal an envelope; without a key it stays public. Return the payload, its commitment and its hash.
 
     ``random`` are RANDOM_BYTES that nothing else has used.
     """
-    plaintext = random[NONCE_BYTES:] + envelope
-    payload = plaintext
+    payload = plaintext = random[NONCE_BYTES:] + envelope
     if conversation_key is not None:
         payload = _encrypt(conversation_key, index, type, plaintext, random[:NONCE_BYTES])
     return payload, commit(plaintext), sha256(payload).digest()
@@ -61,10 +69,10 @@ def seal(
 
 def reseal(conversation_key: bytes, index: int, type: int, plaintext: bytes) -> bytes:
     """Seal a plaintext, whose commitment stays, under another key; return the payload."""
-    return _encrypt(conversation_key, index, type, plaintext, urandom(NONCE_BYTES))
+    return _encrypt(prepare(conversation_key), index, type, plaintext, urandom(NONCE_BYTES))
 
 
-def _encrypt(conversation_key: bytes, index: int, type: int, plaintext: bytes, nonce: bytes) -> bytes:
+def _encrypt(conversation_key: Key, index: int, type: int, plaintext: bytes, nonce: bytes) -> bytes:
     key = record_key(conversation_key, index)
     return nonce + AESGCM(key).encrypt(nonce, plaintext, _WHERE.pack(index, type))
 
@@ -74,7 +82,7 @@ def open_payload(conversation_key: bytes | None, index: int, type: int, payload:
     if conversation_key is None:
         return payload
     try:
-        cipher = AESGCM(record_key(conversation_key, index))
+        cipher = AESGCM(record_key(prepare(conversation_key), index))
         return cipher.decrypt(payload[:NONCE_BYTES], payload[NONCE_BYTES:], _WHERE.pack(index, type))
     except (InvalidTag, ValueError):
         raise SealError(f"record {index} cannot be opened with this key") from None
