@@ -12,19 +12,17 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from vrxmpp import ns
 from vrxmpp.audit.leaf import Type
 
 Json = dict[str, Any]
 
 _ENCRYPTED = {
-    "eu.siacs.conversations.axolotl": "OMEMO",  # XEP-0384, before 0.4
-    "urn:xmpp:omemo:1": "OMEMO",
-    "urn:xmpp:omemo:2": "OMEMO",
-    "urn:xmpp:openpgp:0": "OpenPGP",  # XEP-0373
-    "jabber:x:encrypted": "OpenPGP",  # XEP-0027
+    **dict.fromkeys(ns.OMEMO, "OMEMO"),
+    ns.OPENPGP: "OpenPGP",
+    ns.OPENPGP_LEGACY: "OpenPGP",
     "urn:xmpp:otr:0": "OTR",  # as XEP-0380 names it
 }
-_EME = "urn:xmpp:eme:0"  # XEP-0380
 _OTR = "?OTR"  # XEP-0364
 _REFERRING = frozenset(
     (
@@ -177,7 +175,7 @@ def _encryption(root: Element, parts: list[str]) -> str:
     """Return how a message is encrypted end to end, or ""."""
     for child in root:
         namespace, _, local = child.tag[1:].partition("}") if child.tag[0] == "{" else ("", "", child.tag)
-        if namespace == _EME and local == "encryption":
+        if namespace == ns.EME and local == "encryption":
             used = child.get("namespace", "")
             return _ENCRYPTED.get(used) or " ".join((child.get("name") or used or "unknown").split())[:_LONGEST_NAME]
         if namespace in _ENCRYPTED:
