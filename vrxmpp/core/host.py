@@ -192,16 +192,9 @@ class Host:
         account.sessions[jid.resource] = session
         self.awake[local] = account
         self._resting.pop(local, None)
-        self.router.audit.note(
-            "session",
-            account.jid.text,
-            event="logged in",
-            session=jid.text,
-            address=address,
-            tls=f"{security} {cipher}".strip(),
-            mechanism=mechanism,
-            guest=guest,
-        )
+        tls = f"{security} {cipher}".strip()
+        facts = {"session": jid.text, "address": address, "tls": tls, "mechanism": mechanism, "guest": guest}
+        self.router.audit.note("session", account.jid.text, event="logged in", **facts)
         return session
 
     def _welcome(self, local: str) -> Account:
