@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.internet import protocol
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+
+from vrxmpp.audit.frames import Kind, frame_json
 
 _STOPPING = 10.0  # seconds to end
 _STEP = 0.02  # seconds between looks whether it has
@@ -50,6 +53,44 @@ def start_module(module: str, settings: Mapping[str, Any], reactor: Any) -> Star
         return process
 
     return start
+
+
+class Asked:
+    """What a process was asked and has not answered yet: at most ``most`` questions."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._number = 0
+        self._waiting: dict[int, Deferred[Any]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be asked for now."""
+        return len(self._waiting) >= self._most
+
+    def ask(self, transport: Any, name: str, arguments: Mapping[str, Any]) -> Deferred[Any]:
+        """Ask something."""
+        self._number += 1
+        answer = self._waiting[self._number] = Deferred()
+        transport.write(frame_json(Kind.ASK, {**arguments, "ask": name, "id": self._number}))
+        return answer
+
+    def settle(self, answer: Mapping[str, Any], error: Callable[[Mapping[str, Any]], Exception]) -> None:
+        """Take an answer; ``error`` makes an exception of a refusal. KeyError if it answers nothing."""
+        waiting = self._waiting.pop(answer["id"])
+        if "ok" in answer:
+            waiting.callback(answer["ok"])
+        else:
+            waiting.errback(error(answer))
+
+    def give_up(self, error: Callable[[], Exception]) -> None:
+        """There will be no answers."""
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting.values():
+            each.errback(error())
 
 
 async def wait_for_end(process: Process | None, clock: Any) -> None:

@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 from twisted.internet import protocol
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from vrxmpp.audit.frames import Frames, Kind, frame_json
+from vrxmpp.audit.frames import Frames, Kind
 from vrxmpp.net.backoff import Backoff
-from vrxmpp.net.child import Process, Start, wait_for_end
+from vrxmpp.net.child import Asked, Process, Start, wait_for_end
 
 Json = Any
 
@@ -69,8 +69,7 @@ class Notary:
         self._trouble = "it has not been started"
         self._alarm = ""  # the last thing it has complained of
         self._silence = 0  # looks, a second apart, since it was heard of
-        self._question = 0
-        self._questions: dict[int, Deferred[Json]] = {}
+        self._asked = Asked(_QUESTIONS)
 
     # -- its life
 
@@ -93,15 +92,13 @@ class Notary:
         self._trouble, self._alarm = self._alarm or "it has ended", ""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()  # what cannot be talked to is of no use
-        questions, self._questions = self._questions, {}
         self._again = self._clock.callLater(self._backoff.failed(), self.start)
         self.log.error("the notary is started again: {reason}", reason=self._trouble)
-        for question in questions.values():
-            question.errback(self._away())
+        self._asked.give_up(self._away)
 
     def sweep(self) -> None:
         """Look, once a second, whether it is stuck."""
-        self._silence = self._silence + 1 if self._questions else 0
+        self._silence = self._silence + 1 if self._asked else 0
         if self._silence == _SILENT and self._process is not None:
             self._alarm = f"nothing was heard of it for {_SILENT} seconds"
             self._process.kill()
@@ -114,9 +111,7 @@ class Notary:
             self._again.cancel()
         if link is not None:
             link.transport.loseConnection()
-        questions, self._questions = self._questions, {}
-        for question in questions.values():
-            question.errback(self._away())
+        self._asked.give_up(self._away)
         await wait_for_end(self._process, self._clock)
 
     def _away(self) -> NotaryError:
@@ -126,16 +121,11 @@ class Notary:
 
     def ask(self, name: str, **arguments: Json) -> Deferred[Json]:
         """Ask it something (vrxmpp.audit.notary.Notary). Fails with NotaryError."""
-        answer: Deferred[Json] = Deferred()
         if self._link is None:
-            answer.errback(self._away())
-        elif len(self._questions) >= _QUESTIONS:
-            answer.errback(NotaryError("the notary is busy"))
-        else:
-            self._question += 1
-            self._questions[self._question] = answer
-            self._link.transport.write(frame_json(Kind.ASK, {**arguments, "ask": name, "id": self._question}))
-        return answer
+            return fail(self._away())
+        if self._asked.is_full:
+            return fail(NotaryError("the notary is busy"))
+        return self._asked.ask(self._link.transport, name, arguments)
 
     def hear(self, kind: Kind, told: Json) -> None:
         """Take what it says."""
@@ -144,9 +134,8 @@ class Notary:
             self._alarm = told["alarm"]
             return
         self._backoff.succeeded()
-        question = self._questions.pop(told["id"])
-        if "ok" in told:
-            question.callback(told["ok"])
-        else:
-            changed = bool(told.get("changed"))
-            question.errback(NotaryError(told["error"], told["condition"], told.get("size"), key_changed=changed))
+        self._asked.settle(told, _refusal)
+
+
+def _refusal(told: Json) -> NotaryError:
+    return NotaryError(told["error"], told["condition"], told.get("size"), key_changed=bool(told.get("changed")))

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet import protocol
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from vrxmpp.audit.frames import Frames, Kind, Range, frame_json, read_range
 from vrxmpp.net.backoff import Backoff
-from vrxmpp.net.child import Process, Start, wait_for_end
+from vrxmpp.net.child import Asked, Process, Start, wait_for_end
 
 Json = Any
 
@@ -94,8 +94,7 @@ class Recorder:
         self._is_busy = False  # with something that the command line has asked for
         self._silence = 0  # looks, a second apart, since it was heard of
         self._alarm = ""  # the last thing it has complained of
-        self._questions: dict[int, Deferred[Json]] = {}
-        self._question = 0
+        self._asked = Asked(_QUESTIONS)
 
     # -- its life
 
@@ -130,9 +129,7 @@ class Recorder:
         self._link = None
         self.is_ready = self._is_busy = False
         reason = self._alarm or "the recorder has ended"
-        questions, self._questions = self._questions, {}
-        for question in questions.values():
-            question.errback(ArchiveError(reason))
+        self._asked.give_up(lambda: ArchiveError(reason))
         if self._stopping:
             return
         self._listener.gone()
@@ -154,7 +151,7 @@ class Recorder:
 
     def sweep(self, has_entries: bool) -> None:
         """Look, once a second, whether it is stuck. (Looks are counted: a server may have been stopped itself.)"""
-        if self._link is None or not (has_entries or self._questions or not self.is_ready):
+        if self._link is None or not (has_entries or self._asked or not self.is_ready):
             self._silence = 0
             return
         self._silence += 1
@@ -178,14 +175,9 @@ class Recorder:
 
     def ask(self, name: str, arguments: Mapping[str, Json]) -> Deferred[Json]:
         """Ask it something; ArchiveError if it cannot answer."""
-        if self._link is None or not self.is_ready or len(self._questions) >= _QUESTIONS:
-            failed: Deferred[Json] = Deferred()
-            failed.errback(ArchiveError("the recorder is away" if self._link is None else "the recorder is busy"))
-            return failed
-        self._question += 1
-        answer = self._questions[self._question] = Deferred()
-        self._link.transport.write(frame_json(Kind.ASK, {**arguments, "ask": name, "id": self._question}))
-        return answer
+        if self._link is None or not self.is_ready or self._asked.is_full:
+            return fail(ArchiveError("the recorder is away" if self._link is None else "the recorder is busy"))
+        return self._asked.ask(self._link.transport, name, arguments)
 
     def hear(self, kind: Kind, body: bytes) -> None:
         """Take a frame of the recorder's."""
@@ -197,7 +189,7 @@ class Recorder:
             case Kind.FAILED:
                 self._listener.failed(*read_range(body))
             case Kind.ANSWER:
-                self._answered(json.loads(body))
+                self._asked.settle(json.loads(body), lambda told: ArchiveError(str(told["error"])))
             case Kind.READY:
                 self._ready(json.loads(body))
             case Kind.NEWS:
@@ -219,10 +211,3 @@ class Recorder:
         else:
             self._alarm = str(news["alarm"])
             self.log.error("the recorder: {alarm}", alarm=self._alarm)
-
-    def _answered(self, answer: Json) -> None:
-        question = self._questions.pop(answer["id"])
-        if "error" in answer:
-            question.errback(ArchiveError(str(answer["error"])))
-        else:
-            question.callback(answer["ok"])
