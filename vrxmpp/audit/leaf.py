@@ -14,6 +14,12 @@ PUBLIC = bytes(16)  # the key id, and the conversation-day, of what is not seale
 _LAYOUT = Struct(">4sBQQ16sIQ16s32s32sI")
 LEAF_BYTES = _LAYOUT.size
 
+# Where the fields are that are looked at without unpacking the rest.
+TYPE = 4
+CONVERSATION = slice(21, 37)
+KEY_ID = slice(49, 65)
+COMMITMENT = slice(65, 97)
+
 pack = partial(_LAYOUT.pack, MAGIC)
 """Writes a leaf, from the fields of ``Leaf``."""
 
@@ -71,3 +77,8 @@ class Leaf(NamedTuple):
         if len(raw) != LEAF_BYTES or raw[:4] != MAGIC:
             raise ValueError("this is no leaf")
         return cls._make(_LAYOUT.unpack(raw)[1:])
+
+
+def column(field: slice) -> str:
+    """Return a field of the column ``leaf`` as SQL has it, which counts from 1."""
+    return f"substr(leaf, {field.start + 1}, {field.stop - field.start})"

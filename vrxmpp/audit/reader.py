@@ -14,8 +14,8 @@ from vrxmpp.audit.days import day_of
 from vrxmpp.audit.found import Found, Json, read_facts, searchable, sides
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.keys import DayKeys, KeyStore
-from vrxmpp.audit.leaf import PUBLIC, WITH_STANZA, Leaf, Type
-from vrxmpp.audit.records import COMMITMENT, CONVERSATION, KEY_ID, TYPE, Records, Row
+from vrxmpp.audit.leaf import COMMITMENT, CONVERSATION, KEY_ID, PUBLIC, TYPE, WITH_STANZA, Leaf, Type
+from vrxmpp.audit.records import Records, Row
 from vrxmpp.audit.seal import SALT_BYTES, SealError, commit, open_payload
 from vrxmpp.jid import Jid
 

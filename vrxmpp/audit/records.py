@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from vrxmpp.audit.database import FILE
-from vrxmpp.audit.leaf import Leaf
+from vrxmpp.audit.leaf import CONVERSATION, KEY_ID, TYPE, Leaf, column
 from vrxmpp.audit.tree import STORED, inclusion_proof, leaf_hash, root_at, root_of
 
 DAY = 86_400_000_000  # microseconds
 
 _EPOCH = date(1970, 1, 1)
 
-# Where the fields of a leaf are.
-TYPE = 4
-CONVERSATION = slice(21, 37)
-KEY_ID = slice(49, 65)
-COMMITMENT = slice(65, 97)
-
+_TYPE, _CONVERSATION, _KEY_ID = column(slice(TYPE, TYPE + 1)), column(CONVERSATION), column(KEY_ID)
 _SLICE = 4096  # records read at a time: no transaction stays open while somebody looks at what was found
 _BLOCK = 1 << STORED
 _BLOCKS = 256  # of which the hashes are at hand
@@ -105,17 +100,17 @@ class Records:
         """Yield the records from ``first`` to before ``end`` in order: of these types, key, conversation-days."""
         wanted = ["idx >= ?", "idx < ?"]
         if types:
-            wanted.append(f"substr(leaf, 5, 1) IN ({_literals([bytes([type]) for type in types])})")
+            wanted.append(f"{_TYPE} IN ({_literals([bytes([type]) for type in types])})")
         if key_id:
-            wanted.append(f"substr(leaf, 50, 16) = {_literals([key_id])}")
+            wanted.append(f"{_KEY_ID} = {_literals([key_id])}")
         if conversations is not None:
-            wanted.append(f"substr(leaf, 22, 16) IN ({_literals(conversations)})")
+            wanted.append(f"{_CONVERSATION} IN ({_literals(conversations)})")
         yield from self._slices(f"SELECT idx, leaf, payload FROM records WHERE {' AND '.join(wanted)}", first, end)
 
     def readable(self, first: int, end: int, key_id: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield index and conversation-day id of the records of this key that still have a payload."""
-        wanted = f"idx >= ? AND idx < ? AND payload IS NOT NULL AND substr(leaf, 50, 16) = {_literals([key_id])}"
-        yield from self._slices(f"SELECT idx, substr(leaf, 22, 16) FROM records WHERE {wanted}", first, end)
+        wanted = f"idx >= ? AND idx < ? AND payload IS NOT NULL AND {_KEY_ID} = {_literals([key_id])}"
+        yield from self._slices(f"SELECT idx, {_CONVERSATION} FROM records WHERE {wanted}", first, end)
 
     def _slices(self, question: str, first: int, end: int) -> Iterator[Any]:
         for start in range(first, end, _SLICE):
