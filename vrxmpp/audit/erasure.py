@@ -97,16 +97,16 @@ def erase_conversation(visit: Visit, conversation: str, first: date, last: date)
     except ValueError as error:
         raise ErasureError(str(error)) from None
     access = visit.record("erase", conversation=conversation, first=first.isoformat(), last=last.isoformat())
-    works = []
+    erasures = []
     for class_name, day in visit.keys.list():
         if first <= day <= last and class_name != AUDIT:  # what officers have done only expires
-            work = _Work(visit, class_name, day, access)
-            work.leave_out(work.keys.conversation_id(conversation), conversation)
-            if work.removed:
-                works.append(work)
-    if not works:
+            erasure = _Erasure(visit, class_name, day, access)
+            erasure.leave_out(erasure.keys.conversation_id(conversation), conversation)
+            if erasure.removed:
+                erasures.append(erasure)
+    if not erasures:
         raise ErasureError("there is nothing of this conversation on these days")
-    return [work.do("conversation") for work in works]
+    return [erasure.do("conversation") for erasure in erasures]
 
 
 def erase_message(visit: Visit, index: int) -> Erased:
@@ -118,9 +118,9 @@ def erase_message(visit: Visit, index: int) -> Erased:
     found = visit.reader.show(index)
     if found.problem or found.type not in MESSAGES:
         raise ErasureError(f"record {index} is {found.problem or 'no message'}")
-    work = _Work(visit, found.class_name, found.day, access)
-    work.leave_out_message(found)
-    return work.do("message")
+    erasure = _Erasure(visit, found.class_name, found.day, access)
+    erasure.leave_out_message(found)
+    return erasure.do("message")
 
 
 def expire(ask: Ask, state: Path, *, by: str, today: date, visit: Visit | None = None) -> Expired:
@@ -151,7 +151,7 @@ def expire(ask: Ask, state: Path, *, by: str, today: date, visit: Visit | None =
             elif visit is None:
                 result.left.append(Left(class_name, day, f"hold {holds[0].id}: an officer can expire the rest"))
             else:
-                _expire_rest(_Work(visit, class_name, day, access), result)
+                _expire_rest(_Erasure(visit, class_name, day, access), result)
     return result
 
 
@@ -168,15 +168,15 @@ def outlived(in_force: Policy, store: KeyStore, today: date) -> dict[tuple[str, 
     return due
 
 
-def _expire_rest(work: _Work, result: Expired) -> None:
-    work.keep_held()
-    if work.removed:
-        result.erased.append(work.do("expiry"))
+def _expire_rest(erasure: _Erasure, result: Expired) -> None:
+    erasure.keep_held()
+    if erasure.removed:
+        result.erased.append(erasure.do("expiry"))
     else:
-        result.left.append(Left(work.keys.class_name, work.keys.day, "all that is left of it is held"))
+        result.left.append(Left(erasure.keys.class_name, erasure.keys.day, "all that is left of it is held"))
 
 
-class _Work:
+class _Erasure:
     """The erasure of a part of a class and day, which an officer's identity opens. Raises ErasureError."""
 
     def __init__(self, visit: Visit, class_name: str, day: date, access: int) -> None:
