@@ -1,4 +1,4 @@
-"""Processes of the server's own, each at the other end of a socket pair: how they are started, and how they end."""
+"""Processes of the server's own, each at the other end of a socket pair: how they start, answer and end."""
 
 from __future__ import annotations
 
