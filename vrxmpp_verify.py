@@ -53,7 +53,7 @@ LAST_MESSAGE: Final = 3  # types 1 to 3 are what somebody said
 FIRST_PUBLIC: Final = 12
 ERASE: Final = 12
 CLOSE: Final = 15
-LAST_TYPE: Final = 17
+LAST_TYPE: Final = 18
 RECONCILED: Final = dict.fromkeys(
     ("since", "until", "accepted", "refused", "unarchived", "late", "archived"), int
 )  # what a server counts
@@ -603,6 +603,7 @@ class Log:
         self._conversation_keys: dict[bytes, bytes | None] = {}  # of the day
         self._pending = frozenset(record for (record,) in database.execute("SELECT record FROM todo"))
         self._erasures: dict[bytes, list[int]] = {}  # by key id: the erase records
+        self._policy: tuple[int, str] | None = None  # the newest record of the policy, and the hash it names
         self._public_facts: dict[int, Callable[[int, Json], None]] = {
             12: self._check_erase,
             13: self._check_clock,
@@ -610,6 +611,7 @@ class Log:
             15: self._check_close,
             16: self._check_witness,
             17: self._check_verify,
+            18: self._check_policy,
         }
 
     # The pass over all records
@@ -842,6 +844,12 @@ class Log:
         if not _has(facts, size=int, records=int, problems=int) or facts["size"] > index:
             self._problem(index, "it is a verify record, and what it says cannot be so")
 
+    def _check_policy(self, index: int, facts: Json) -> None:
+        try:
+            self._policy = index, _hex(facts.get("policy"), 32).hex()
+        except ValueError:
+            self._problem(index, "it is a policy record, and does not name the hash of one")
+
     def _check_reconcile(self, index: int, facts: Json) -> None:
         if not _has(facts, **RECONCILED) or not facts["since"] <= facts["until"] <= index:
             self._problem(index, "it is a reconcile record, and what it says cannot be read")
@@ -936,6 +944,13 @@ class Log:
             (size,),
         ):
             self._problem(None, f"the table of nodes has one too many: level {level}, position {position}")
+        if self._policy:
+            row = self._database.execute("SELECT CAST(value AS BLOB) FROM state WHERE name = 'policy'").fetchone()
+            if row is None or sha256(row[0]).hexdigest() != self._policy[1]:
+                what = (
+                    "the policy in the database is not the one it names: officers, retention or holds may be as of old"
+                )
+                self._problem(self._policy[0], what)
         for at, note in self._database.execute("SELECT size, note FROM checkpoints ORDER BY size"):
             notes.check(note, f"the checkpoint of {at} records in the database", size=at)
         for sink, at, note in self._database.execute("SELECT sink, size, note FROM witnessed ORDER BY size"):

@@ -33,6 +33,7 @@ CREATE TABLE witnessed(sink TEXT PRIMARY KEY, size INTEGER, at INTEGER, note TEX
 CREATE TABLE runs(run BLOB PRIMARY KEY, committed INTEGER NOT NULL);
 CREATE TABLE state(name TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE todo(record INTEGER PRIMARY KEY, work TEXT NOT NULL);
+CREATE INDEX policies ON records(idx) WHERE substr(leaf, 5, 1) = x'12';
 """
 
 
@@ -174,6 +175,7 @@ class Writer:
         self.checkpoints: dict[int, str] = {}
         self.witnessed: list[tuple[str, int, int, str]] = []
         self.todo: list[int] = []
+        self.policy = b""  # sealed; the one in force
         self.time, self.first = BEGIN, 0
         self._places: dict[bytes, tuple[int, int]] = {}
 
@@ -205,6 +207,11 @@ class Writer:
         leaf = pack(type, len(self), self.time, bytes(16), 0, NONE, bytes(16), plaintext=plaintext, payload=plaintext)
         self.records.append(Record(leaf, plaintext, plaintext, "", "", bytes(16)))
         return len(self) - 1
+
+    def change_policy(self) -> int:
+        """Have another policy, and record it; return the index of the record."""
+        self.policy = urandom(100)
+        return self.say(18, policy=hashlib.sha256(self.policy).hexdigest())
 
     def next_day(self, **wrong: Any) -> int:
         """Close the day; return the index of the record that does so. Some of its facts may be wrong."""
@@ -282,6 +289,7 @@ class Writer:
             database.executemany("INSERT INTO witnessed VALUES (?, ?, ?, ?)", self.witnessed)
             database.executemany("INSERT INTO todo VALUES (?, '{}')", ((record,) for record in self.todo))
             database.execute("INSERT INTO state VALUES ('origin', ?)", (ORIGIN.encode(),))
+            database.execute("INSERT INTO state VALUES ('policy', ?)", (self.policy,))
         for (class_name, day), keys in self.keys.items():
             file = state / "keys/days" / f"{day}.{class_name}.json"
             file.write_bytes(keys.file(class_name, day, self.officers))

@@ -209,7 +209,7 @@ def test_the_status_says_how_it_stands_and_no_address(archive: Archive) -> None:
     archive.ledger.keep_note(2, "note")
     status = archive("status")
     assert status["origin"] == ORIGIN
-    assert (status["size"], status["today"]) == (4, 3)
+    assert (status["size"], status["today"]) == (5, 4)
     assert ["staff", "2026-11-23"] in status["days"]
     assert status["officers"] == ["jane", "john"]
     assert (status["holds"], status["checkpoint"], status["todo"], status["recovery_sheet"]) == (1, 2, [], True)

@@ -27,12 +27,11 @@ from vrxmpp.audit.root import (
     Sheet,
     initialise,
     open_escrow,
-    policy_key,
     read_root,
     rotate,
     storage_key,
 )
-from vrxmpp.audit.seal import unwrap
+from vrxmpp.audit.sealed_policy import open_policy
 
 ORIGIN = "library.example/audit"
 MONDAY, TUESDAY = date(2026, 11, 23), date(2026, 11, 24)
@@ -80,8 +79,7 @@ def refusal(source: str, keys: Path) -> str:
 
 def policy_in(state: Path, root: bytes) -> Policy:
     with closing(sqlite3.connect(state / "audit" / "ledger.sqlite")) as database:
-        (sealed,) = database.execute("SELECT value FROM state WHERE name = 'policy'").fetchone()
-    return Policy.from_json(json.loads(unwrap(policy_key(root), sealed, b"policy")))
+        return open_policy(dict(database.execute("SELECT name, value FROM state")), root)
 
 
 # The first start

@@ -332,6 +332,38 @@ def test_sealed_and_public_are_not_mixed_up(tmp_path: Path) -> None:
     ]
 
 
+# The policy
+
+
+def test_an_older_policy_in_the_place_of_the_one_recorded(tmp_path: Path) -> None:
+    log = talk(writer())
+    log.change_policy()
+    old = log.policy
+    newest = log.change_policy()
+    state = talk(log).save(tmp_path / "s")
+    assert told(check(state)) == []
+    what = "the policy in the database is not the one it names: officers, retention or holds may be as of old"
+    change(state, "UPDATE state SET value = ? WHERE name = 'policy'", old)
+    assert told(check(state)) == [f"record {newest}: {what}"]
+    change(state, "DELETE FROM state WHERE name = 'policy'")
+    assert told(check(state)) == [f"record {newest}: {what}"]
+
+
+def test_a_log_without_any_record_of_its_policy(tmp_path: Path) -> None:
+    log = talk(writer())
+    log.policy = b"whatever"
+    assert told(check(log.save(tmp_path / "s"))) == []
+
+
+@pytest.mark.parametrize("named", [None, 5, "", "00", "AB" * 32])
+def test_a_policy_record_that_names_none(tmp_path: Path, named: object) -> None:
+    log = writer()
+    index = log.say(18, policy=named)
+    assert told(check(log.save(tmp_path / "s"))) == [
+        f"record {index}: it is a policy record, and does not name the hash of one"
+    ]
+
+
 def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
     state = talk(writer()).save(tmp_path / "s")
     file = state / "keys/days" / f"{TODAY}.staff.json"

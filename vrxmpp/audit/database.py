@@ -20,6 +20,7 @@ _PATIENCE = 0.5  # seconds for which another process may keep the file locked
 _CHECKPOINT = 500  # pages of the write-ahead log, until they are moved into the file
 _SLICE = 5_000  # payloads dropped in one transaction
 
+_INDEX = "CREATE INDEX IF NOT EXISTS policies ON records (idx) WHERE substr(leaf, 5, 1) = x'12'"
 _SCHEMA = (
     "CREATE TABLE records (idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, payload BLOB)",
     "CREATE TABLE nodes (level INTEGER, position INTEGER, hash BLOB, PRIMARY KEY (level, position)) WITHOUT ROWID",
@@ -28,6 +29,7 @@ _SCHEMA = (
     "CREATE TABLE runs (run BLOB PRIMARY KEY, committed INTEGER NOT NULL)",
     "CREATE TABLE state (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
     "CREATE TABLE todo (record INTEGER PRIMARY KEY, work TEXT NOT NULL)",
+    _INDEX,
     f"PRAGMA user_version = {VERSION}",
 )
 
@@ -49,6 +51,7 @@ class Database:
         try:
             if self.value("PRAGMA user_version") != VERSION:
                 raise LedgerError(f"{self._path} is no archive that this program knows")
+            self.value(_INDEX)  # archives from before have none
         except LedgerError:
             self.close()
             raise
@@ -114,6 +117,11 @@ class Database:
         if found is None:
             raise LedgerError(f"the archive is damaged: it has no {name}")
         return found
+
+    def newest_policy(self) -> tuple[bytes, bytes | None] | None:
+        """Return leaf and payload of the newest record of type 18; None if there is none. It looks at no other."""
+        question = "SELECT leaf, payload FROM records INDEXED BY policies WHERE substr(leaf, 5, 1) = x'12'"
+        return next(self.rows(f"{question} ORDER BY idx DESC LIMIT 1"), None)
 
     def subtree(self, level: int, position: int) -> bytes:
         """Return the hash of a complete subtree: a ``tree.Lookup``, of which no call reads more than 256 rows."""

@@ -18,14 +18,13 @@ from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.keys import DayKeys, KeyStore
 from vrxmpp.audit.leaf import Leaf, Type
 from vrxmpp.audit.policy import Json, Policy, PolicyError
-from vrxmpp.audit.root import policy_key
-from vrxmpp.audit.seal import SealError, unwrap, wrap
+from vrxmpp.audit.seal import SALT_BYTES, SealError
+from vrxmpp.audit.sealed_policy import hash_policy, open_policy, seal_policy
 from vrxmpp.audit.tree import Frontier, consistency_proof, inclusion_proof, root_at
 
 __all__ = ["Ledger", "LedgerError", "Witnessed"]
 
 _HOUR = 3_600_000_000
-_POLICY = b"policy"
 _KEY_ID = 50  # where in a leaf the key id begins, counted from 1
 
 
@@ -77,8 +76,8 @@ class Ledger:
 
     @classmethod
     def create(cls, directory: Path, root: bytes, origin: str, policy: Policy) -> None:
-        """Make an empty log; its first policy is not recorded. LedgerError if there is one."""
-        Database.create(directory, {"origin": origin.encode(), "policy": _seal_policy(policy, root)})
+        """Make an empty log; its policy is recorded with the first change. LedgerError if there is one."""
+        Database.create(directory, {"origin": origin.encode(), **seal_policy(policy, root)})
 
     @classmethod
     def open(
@@ -154,21 +153,27 @@ class Ledger:
         return self._database.value("SELECT committed FROM runs WHERE run = ?", run) or 0
 
     def change_policy(self, policy: Policy, entries: Sequence[Entry]) -> int:
-        """Change the policy and record it, both or neither; return the place of the first record."""
-        sealed = _seal_policy(policy, self._root_key)
+        """Change the policy and record it, both or neither; return the place of the first record.
+
+        Behind the entries, the hash of what is stored is recorded: an older policy in its place is noticed.
+        """
+        sealed = seal_policy(policy, self._root_key)
 
         def store(connection: sqlite3.Connection, _: int) -> None:
-            connection.execute("UPDATE state SET value = ? WHERE name = 'policy'", (sealed,))
+            connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", sealed.items())
 
-        first = self._commit(entries, store)
+        first = self._commit(entries, store, (_public(Type.POLICY, {"policy": hash_policy(sealed)}),))
         self.policy = policy
         return first
 
-    def _commit(self, entries: Sequence[Entry], also: Callable[[sqlite3.Connection, int], None]) -> int:
+    def _commit(
+        self, entries: Sequence[Entry], also: Callable[[sqlite3.Connection, int], None], own: Sequence[Entry] = ()
+    ) -> int:
+        """Record entries, and behind them the log's own; ``also`` does more in that transaction."""
         try:
             check_entries(entries)
             self._close_days()
-            after = self._prepare(entries)
+            after = self._prepare((*entries, *own))
         except (SealError, PolicyError, ValueError) as error:
             raise LedgerError(str(error)) from None
         frontier = self._frontier.copy()
@@ -239,11 +244,25 @@ class Ledger:
             raise LedgerError(f"the log has {self.size} records, and never had {size}")
 
     def _read_policy(self) -> Policy:
-        sealed = self._database.state("policy")
+        state = dict(self._database.rows("SELECT name, value FROM state"))
         try:
-            return Policy.from_json(json.loads(unwrap(policy_key(self._root_key), sealed, _POLICY)))
+            self._check_policy(hash_policy(state))
+            return open_policy(state, self._root_key)
         except (SealError, PolicyError) as error:
             raise LedgerError(f"the policy of the archive cannot be read, is this its root key? {error}") from None
+        except KeyError:
+            raise LedgerError("the archive is damaged: it has no policy") from None
+
+    def _check_policy(self, stored: str) -> None:
+        """Refuse a policy that is not the one recorded last; nothing is known of one that was never changed."""
+        newest = self._database.newest_policy()
+        if newest is None:
+            return
+        leaf, payload = Leaf.unpack(newest[0]), newest[1] or b""
+        named = _public(Type.POLICY, {"policy": stored}).envelope
+        if hashlib.sha256(payload).digest() != leaf.digest or payload[SALT_BYTES:] != named:
+            what = f"the policy is not the one that record {leaf.number} names"
+            raise LedgerError(f"{what}: an older one was put in its place, or one of them is damaged")
 
     # Checkpoints
 
@@ -339,7 +358,3 @@ def _possible(proof: Callable[..., list[bytes]], *values: Any) -> list[bytes]:
         return proof(*values)
     except ValueError as error:
         raise LedgerError(str(error)) from None
-
-
-def _seal_policy(policy: Policy, root: bytes) -> bytes:
-    return wrap(policy_key(root), json.dumps(policy.to_json()).encode(), _POLICY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import hmac
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from vrxmpp.audit.identity import SECRET_PREFIX, Identity, PublicKey
 from vrxmpp.audit.keys import KeyStore, rewrap
 from vrxmpp.audit.policy import RECOVERY, Officer, Policy
 from vrxmpp.audit.seal import KEY_BYTES, SealError, unwrap, wrap
+from vrxmpp.audit.sealed_policy import rewrap_policy
 
 SHORTEST_PASSPHRASE = 12  # characters
 
@@ -35,7 +35,6 @@ _COMMAND_SECONDS = 30
 _SCRYPT = {"n": 2**17, "r": 8, "p": 1, "maxmem": 2**28, "dklen": KEY_BYTES}  # RFC 7914: 128 MB, half a second
 _BUSY_SECONDS = 10
 _STORAGE_CONTEXT = b"vrxmpp storage key"
-_POLICY_CONTEXT = b"policy"
 
 _ROOT = "root.key"
 _NEXT = "root.next"  # there only while the root key is being replaced
@@ -172,11 +171,6 @@ def rotate(source: str, keys: Path, new_source: str = "") -> bytes:
         return _read_source(source, keys)
 
 
-def policy_key(root: bytes) -> bytes:
-    """Return the key under which the policy is sealed."""
-    return hmac.digest(root, b"vrxmpp policy", "sha256")
-
-
 def _finish(source: str, keys: Path) -> None:
     """Put the next root key, if there is one, in the place of that in a file."""
     next_root, own = keys / _NEXT, _file(source, keys)
@@ -301,7 +295,7 @@ def _rewrap(keys: Path, old: bytes, new: bytes) -> None:
     if storage.exists():
         files.replace(storage, _wrapped(rewrap(old, new, b64decode(storage.read_bytes()), _STORAGE_CONTEXT)))
     KeyStore(keys).rewrap_root(old, new)
-    _rewrap_policy(keys.parent / "audit" / FILE, policy_key(old), policy_key(new))
+    _rewrap_policy(keys.parent / "audit" / FILE, old, new)
     files.replace(keys / _ESCROW, _escrow(_read_escrow(keys)[0], new))
 
 
@@ -313,9 +307,9 @@ def _rewrap_policy(ledger: Path, old: bytes, new: bytes) -> None:
         database.execute("PRAGMA secure_delete = ON")
         with database:
             database.execute("BEGIN IMMEDIATE")
-            for (sealed,) in database.execute("SELECT value FROM state WHERE name = 'policy'").fetchall():
-                again = rewrap(old, new, sealed, _POLICY_CONTEXT)
-                database.execute("UPDATE state SET value = ? WHERE name = 'policy'", (again,))
+            state = dict(database.execute("SELECT name, value FROM state").fetchall())
+            again = ((value, name) for name, value in rewrap_policy(state, old, new).items())
+            database.executemany("UPDATE state SET value = ? WHERE name = ?", again)
 
 
 def _escrow(recovery: PublicKey, root: bytes) -> bytes:
