@@ -148,13 +148,18 @@ def on_server(monkeypatch: pytest.MonkeyPatch, **archive: Json) -> None:
     names = ("unarchived", "missing", "lost", "archived", "refused", "waiting", "commits", "commit_seconds")
     counts: Json = dict.fromkeys(names, 0)
     counts |= {"recorder": "ready", "trouble": "", "on_failure": "refuse"}
+    verification: Json = {"problems": archive.pop("problems", None), "trouble": archive.pop("unverified", "")}
     sinks = {"witness museum.example": {"failure": ""}, "directory": {"failure": "it is full"}}
     checkpoints: Json = {"colour": archive.pop("colour", "green"), "reasons": archive.pop("reasons", [])}
     checkpoints |= {"key": "library.example/audit+1234abcd+AQAB", "sinks": sinks}
 
     @contextmanager
     def connected(settings: Settings) -> Iterator[object]:
-        yield lambda request: {"archive": counts | archive, "checkpoints": checkpoints}
+        yield lambda request: {
+            "archive": counts | archive,
+            "checkpoints": checkpoints,
+            "verification": verification,
+        }
 
     monkeypatch.setattr(Settings, "server", connected)
 
@@ -184,6 +189,8 @@ def test_green_is_only_what_leaves_nothing_to_say(archive: Path, monkeypatch: py
         ({"on_failure": "deliver"}, "amber", "messages are passed on when they cannot be archived"),
         ({"colour": "amber", "reasons": ["no checkpoint leaves"]}, "amber", "no checkpoint leaves"),
         ({"colour": "red", "reasons": ["the log has only 1"]}, "red", "the log has only 1"),
+        ({"problems": 2}, "red", "the server has verified the archive and found 2 problems"),
+        ({"unverified": "it takes too long"}, "amber", "the server could not verify the archive: it takes too long"),
     ],
 )
 def test_whatever_is_wrong_is_told(

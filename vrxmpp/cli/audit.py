@@ -131,7 +131,7 @@ def _ask_server(settings: Settings, reasons: Reasons) -> Json:
     except NotRunning:
         reasons.append(("amber", "the server is not running"))
         answer = None
-    return answer or {"archive": None, "checkpoints": None}
+    return answer or {"archive": None, "checkpoints": None, "verification": None}
 
 
 def _ask_desk(settings: Settings, reasons: Reasons) -> Json:
@@ -167,6 +167,17 @@ def _judge_server(server: Json) -> Reasons:
     if checkpoints is not None:
         # It lists what makes it red first, and then what would make it amber.
         reasons += [(checkpoints["colour"], reason) for reason in checkpoints["reasons"]]
+    return reasons + _judge_verification(server["verification"])
+
+
+def _judge_verification(verification: Json) -> Reasons:
+    reasons = []
+    if verification is not None:
+        if verification["problems"]:
+            found = f"the server has verified the archive and found {verification['problems']} problems"
+            reasons.append(("red", f"{found} (vrxmpp audit verify)"))
+        if verification["trouble"]:
+            reasons.append(("amber", f"the server could not verify the archive: {verification['trouble']}"))
     return reasons
 
 
