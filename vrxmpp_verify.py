@@ -3,6 +3,8 @@
 One file, which needs Python 3.11 and the package ``cryptography``, and knows nothing of the server that wrote the
 archive. It changes nothing that it reads.
 
+What it says is worth as much as the keys and checkpoints it is given: without any, somebody may have made it all up.
+
 Without keys it checks that no record is missing, moved or added, that the hashes of all payloads, the tree and the
 signed checkpoints agree, and that what the log says of itself (days closed, messages counted, texts erased) is so.
 With an officer's identity and the directory of keys it also opens every payload.
@@ -94,7 +96,9 @@ class Report:
     opened: int = 0  # payloads that were decrypted and agree with their commitment
     unopened: int = 0  # payloads for which there was no key
     gone: int = 0  # payloads that are erased, or withheld
-    vouched: int = 0  # how many records a checkpoint from outside covers
+    vouched: int = 0  # how many records a checkpoint from outside covers: one given, or cosigned with a key given
+    vouched_for: int = 0  # how many one of these covers, or one that is signed with any key given
+    key: str = ""  # which an export itself names, where it was checked with no other
     seconds: float = 0.0
     manifest: str = ""  # SHA-256 of an export's manifest in hexadecimal: the log has a record of it
 
@@ -102,6 +106,17 @@ class Report:
     def sound(self) -> bool:
         """Whether nothing is wrong."""
         return not self.found
+
+    @property
+    def verdict(self) -> str:
+        """What all this comes to, in one line; who vouches for it belongs to it."""
+        if not self.sound:
+            return f"NOT SOUND: {self.found:,} problems"
+        if not self.vouched_for:
+            return "consistent in itself, but nobody you named vouches for it: give --vkey or --checkpoint"
+        whole = self.vouched_for >= self.size
+        part = "all of it is" if whole else f"the first {self.vouched_for:,} of {self.size:,} records are"
+        return f"sound, and {part} vouched for by what you gave"
 
     def problem(self, index: int | None, what: str) -> None:
         """Note a problem."""
@@ -114,6 +129,7 @@ class Report:
         return {
             **vars(self),
             "sound": self.sound,
+            "verdict": self.verdict,
             "root": b64encode(self.root).decode(),
             "problems": [vars(problem) for problem in self.problems],
         }
@@ -333,8 +349,9 @@ class Notes:
         root: Callable[[int], bytes | None],  # at a size; None: that cannot be known
         *,
         whole: bool = True,  # whether the log itself is here
+        trusted: bool = True,  # whether the keys are not from what is verified: else they vouch for nothing
     ) -> None:
-        self._report, self._origin, self._root, self._whole = report, origin, root, whole
+        self._report, self._origin, self._root, self._whole, self._trusted = report, origin, root, whole, trusted
         self._keys = [VerifierKey.parse(vkey) for vkey in vkeys]
         self._ours = any(key.name == origin and key.type == ED25519 for key in self._keys)
         self._good = 0  # the largest size up to which a checkpoint agreed
@@ -356,10 +373,11 @@ class Notes:
             self._report.problem(None, f"{label} has a wrong signature in the name of {key.name}")
         if self._ours and not any(key.name == self._origin for key in right):
             self._report.problem(None, f"{label} is not signed with a given key of {self._origin}")
-        witnessed = given or any(key.type == COSIGNATURE for key in right)
-        return self._compare(checkpoint, label, witnessed)
+        signed = bool(right) and self._trusted
+        witnessed = given or (signed and any(key.type == COSIGNATURE for key in right))
+        return self._compare(checkpoint, label, witnessed, signed or given)
 
-    def _compare(self, checkpoint: Checkpoint, label: str, witnessed: bool) -> None:
+    def _compare(self, checkpoint: Checkpoint, label: str, witnessed: bool, vouches: bool) -> None:
         size, have = checkpoint.size, self._report.size
         self.newest = max(self.newest, size)
         if size > have and self._whole:
@@ -372,6 +390,7 @@ class Notes:
         elif root == checkpoint.root:
             self._good = max(self._good, size)
             self._report.vouched = max(self._report.vouched, size if witnessed else 0)
+            self._report.vouched_for = max(self._report.vouched_for, size if vouches else 0)
         else:
             before = self._report.vouched if witnessed else self._good  # whoever rewrites a log signs it anew inside
             since = before if before < size else 0
@@ -1150,10 +1169,12 @@ def verify_export(
     manifest = export.manifest
     own = manifest.get("key")
     if not vkeys and own:
-        what = "its checkpoint was checked with the key that the export itself names: compare that, or give one"
-        report.warnings.append(what)
+        report.key = str(own)
+        what = "only the export itself names the key that it was checked with; compare it, or give the right one"
+        report.warnings.append(f"{what}: {own}")
     try:
-        notes = Notes(report, manifest["origin"], vkeys or [str(own)] * bool(own), export.root, whole=False)
+        keys = vkeys or [str(own)] * bool(own)
+        notes = Notes(report, manifest["origin"], keys, export.root, whole=False, trusted=bool(vkeys))
     except ValueError:
         if vkeys:
             raise
@@ -1201,7 +1222,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="vrxmpp-verify",
         description="Verifies an audit archive of vrxmpp, or an export of it, without the server. Nothing is changed.",
-        epilog="Ends with 0: sound; 1: problems were found; 2: wrong usage; 3: it cannot be read.",
+        epilog="Ends with 0: nothing is wrong in it, and the last line says who vouches for it; 1: problems were found;"
+        " 2: wrong usage; 3: it cannot be read. Without --vkey and --checkpoint a forgery can be consistent in itself.",
     )
     parser.add_argument("path", type=Path, help="the directory of an archive (with ledger.sqlite) or of an export")
     parser.add_argument("--checkpoint", action="append", default=[], type=Path, metavar="FILE",
@@ -1266,7 +1288,7 @@ def _print(report: Report) -> None:
     print(f"{counts}; root {b64encode(report.root).decode() or 'not known'} at {report.size:,}")
     if report.manifest:
         print(f"the manifest has the SHA-256 {report.manifest}: the log has a record of it")
-    print("sound: nothing is missing, nothing was changed" if report.sound else f"NOT SOUND: {report.found:,} problems")
+    print(report.verdict)
 
 
 def main(argv: Sequence[str]) -> int:

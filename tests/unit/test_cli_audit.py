@@ -380,7 +380,7 @@ def damage(statement: str) -> None:
 def test_what_is_sound_is_said_to_be_and_recorded(archive: Path) -> None:
     before = size()
     said = succeed("verify", "--officer", "recovery", "--identity", "sheet.txt")
-    assert said.splitlines()[-1] == "Nothing is missing, and nothing was changed."
+    assert said.splitlines()[-1].startswith("consistent in itself, but nobody you named vouches for it")
     assert "Opened\t6, and 0 not for want of a key\n" in said
     [verified] = records("verify")
     assert verified["facts"] | {"size": before, "records": before, "problems": 0} == verified["facts"]
@@ -391,7 +391,7 @@ def test_the_record_that_is_wrong_is_named(archive: Path) -> None:
     result = vrxmpp("verify")
     assert result.exit_code == 1
     assert result.stdout.startswith("record 3: ")
-    assert result.stdout.endswith(" problems were found.\n")
+    assert result.stdout.endswith(" problems\n")
     assert records("verify")[0]["facts"]["problems"] > 0
 
 
@@ -439,7 +439,7 @@ def test_what_is_held_is_neither_erased_nor_expired(archive: Path) -> None:
     ]
     assert succeed("hold", "release", "1", *SHEET_READ) == "hold 1 released\n"
     assert json.loads(vrxmpp("expire", "--json").stdout)["erased"][0]["removed"] == 1
-    assert succeed("verify").endswith("nothing was changed.\n")
+    assert succeed("verify").splitlines()[-1].startswith("consistent")
 
 
 def test_a_dry_run_changes_nothing(archive: Path) -> None:

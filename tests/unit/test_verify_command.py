@@ -149,8 +149,31 @@ def test_it_imports_nothing_of_the_server() -> None:
 def test_a_sound_log(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(state), "--vkey", NOTARY.vkey]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "sound: nothing is missing, nothing was changed"
+    assert lines[-1] == "sound, and all of it is vouched for by what you gave"
     assert lines[0].startswith("note: no checkpoint from outside was given")
+
+
+def test_a_log_that_nobody_vouches_for(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = "consistent in itself, but nobody you named vouches for it: give --vkey or --checkpoint"
+    assert main([str(state)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == alone
+    assert main([str(state), "--vkey", WITNESS.vkey]) == 0  # who has signed nothing here
+    assert capsys.readouterr().out.splitlines()[-1] == alone
+    assert main([str(state), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["sound"], report["vouched_for"], report["verdict"]) == (True, 0, alone)
+
+
+def test_a_log_whose_end_nobody_vouches_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = build()
+    log.add("one more")
+    state = log.save(tmp_path / "state")
+    assert main([str(state), "--vkey", NOTARY.vkey]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "sound, and the first 3 of 4 records are vouched for by what you gave"
+    (tmp_path / "kept").write_text(log.note())
+    assert main([str(state), "--checkpoint", str(tmp_path / "kept")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "sound, and all of it is vouched for by what you gave"
 
 
 def test_with_keys(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

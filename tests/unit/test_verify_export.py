@@ -213,12 +213,55 @@ def test_a_length_that_is_not_that_of_the_text(tmp_path: Path) -> None:
 def test_the_key_of_the_export_itself(export: Path) -> None:
     report = check(export, vkeys=())
     assert report.sound
-    assert "compare that, or give one" in report.warnings[0]
+    what = "only the export itself names the key that it was checked with; compare it, or give the right one"
+    assert report.warnings[0] == f"{what}: {NOTARY.vkey}"
     edit_manifest(export, key=STRANGER.vkey)
     assert "is not signed with a given key" in told(check(export, vkeys=()))[0]
     edit_manifest(export, key="none")
     with pytest.raises(UnreadableError, match="the key in the manifest is none"):
         check(export, vkeys=())
+
+
+FORGER = Signer(ORIGIN), Signer("other.example/witness", 4)
+
+
+@pytest.mark.parametrize("key", [FORGER[0].vkey, FORGER[1].vkey], ids=["a notary's", "a witness's"])
+def test_a_forged_export_vouches_for_nothing(tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    forged = build(FORGER[0]).export(tmp_path / "forged", CHOSEN, set(), FORGER[1])
+    edit_manifest(forged, key=key, checkpoint=build_note(forged))
+    report = check(forged, vkeys=())
+    assert (report.sound, report.vouched, report.vouched_for, report.key) == (True, 0, 0, key)
+    assert main([str(forged)]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1] == (
+        "consistent in itself, but nobody you named vouches for it: give --vkey or --checkpoint"
+    )
+    assert key in said
+    assert not check(forged).sound
+
+
+def build_note(export: Path) -> str:
+    """Return the checkpoint that an export has cosigned."""
+    note: str = json.loads((export / "manifest.json").read_text())["cosigned"][0]
+    return note
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "vkeys", "vouched", "vouched_for"),
+    [
+        ((), [], 0, 0),
+        ((), [NOTARY.vkey], 0, len(LOG)),
+        ((), [WITNESS.vkey], len(LOG), len(LOG)),
+        ((), [Signer("somebody.example/witness", 4).vkey], 0, 0),
+        ([LOG.note()], [], len(LOG), len(LOG)),
+    ],
+)
+def test_who_vouches_for_an_export(
+    export: Path, checkpoints: Sequence[str], vkeys: Sequence[str], vouched: int, vouched_for: int
+) -> None:
+    report = check(export, *checkpoints, vkeys=vkeys)
+    assert (told(report), report.vouched, report.vouched_for) == ([], vouched, vouched_for)
+    assert report.to_json()["vouched_for"] == vouched_for
 
 
 def test_a_given_checkpoint(export: Path) -> None:
