@@ -179,6 +179,8 @@ def test_what_has_come_together_is_one_batch_and_is_answered_by_its_numbers_and_
     assert running.server.read() == (Kind.COMMITTED, (Range(5, 9, 3), ""))
     assert running.book.entries[3:] == [Entry(1, "staff", "a@example.net b@example.net", b"{}\n<message/>")] * 3
     assert running.book.runs[RUN] == 9
+    running.end()
+    assert running.book.batches == [3], "what is due is looked for when nothing has come for a while"
 
 
 def test_batches_are_bounded(running: Running) -> None:

@@ -121,7 +121,7 @@ class Recorder:
     def run(self) -> None:
         """Work until the server is gone. Raises ValueError if it makes no sense."""
         while self._queue or not self._has_ended:
-            is_busy = self._queue or any(visitor.asks and not visitor.output for visitor in self._visitors)
+            is_busy = bool(self._queue) or any(visitor.asks and not visitor.output for visitor in self._visitors)
             happened = self._selector.select(0 if is_busy else _IDLE_SECONDS)
             for key, _ in happened:
                 key.data()
