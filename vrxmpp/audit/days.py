@@ -7,10 +7,12 @@ from datetime import date
 from os import urandom
 from typing import NamedTuple
 
+from vrxmpp.audit.database import Database
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.keys import DayKeys
 from vrxmpp.audit.leaf import NONE, PUBLIC, Leaf, Type, pack
 from vrxmpp.audit.policy import check_class_name
+from vrxmpp.audit.positions import Position, Positions
 from vrxmpp.audit.seal import RANDOM_BYTES, Key, prepare, seal
 from vrxmpp.audit.tree import leaf_hash
 
@@ -25,10 +27,6 @@ STEP = 2_000_000  # microseconds: a clock that jumps further is recorded
 _DAY = 86_400_000_000  # microseconds
 _EPOCH = date(1970, 1, 1).toordinal()
 _MOST_KEYS = 16_384  # of conversations that are at hand; others are derived again
-
-
-Position = tuple[int, int]
-"""How far a conversation-day has got: the counter of its next record, and the index of its last."""
 
 
 class _Conversation(NamedTuple):
@@ -70,6 +68,7 @@ class Batch(NamedTuple):
     rows: list[tuple[int, bytes, bytes]]  # index, leaf, payload
     hashes: list[bytes]  # of the leaves
     moved: dict[bytes, Position]
+    begun: int  # conversation-days that are new
 
 
 def day_of(time: int) -> date:
@@ -94,34 +93,39 @@ def check_entries(entries: Iterable[Entry]) -> None:
 class Day:
     """A day's conversations. ``open_keys`` returns the keys of a class for this day, new if there are none."""
 
-    def __init__(self, day: date, first: int, open_keys: Callable[[str, date], DayKeys]) -> None:
+    def __init__(self, day: date, positions: Positions, open_keys: Callable[[str, date], DayKeys]) -> None:
         self.date = day
-        self.first = first  # index of its first record
-        self.positions: dict[bytes, Position] = {}  # by conversation-day id
+        self.positions = positions
         self._open_keys = open_keys
         self._keys: dict[str, DayKeys] = {}
         self._conversations: dict[tuple[str, str], _Conversation] = {}
 
     @classmethod
-    def resume(cls, leaves: Iterable[Leaf], open_keys: Callable[[str, date], DayKeys]) -> Day | None:
+    def resume(
+        cls, leaves: Iterable[Leaf], database: Database, open_keys: Callable[[str, date], DayKeys]
+    ) -> Day | None:
         """Return the day of the newest leaf, from the leaves, the newest first; None if there is none."""
         day: Day | None = None
         start = 0
         for leaf in leaves:
             if day is None:
-                day, start = cls(day_of(leaf.time), leaf.number, open_keys), leaf.time - leaf.time % _DAY
-            elif leaf.time < start:
+                positions = Positions.resume(database, leaf.number)
+                day, start = cls(day_of(leaf.time), positions, open_keys), leaf.time - leaf.time % _DAY
+            if leaf.time < start or leaf.number < positions.until:
                 break
-            day.first = leaf.number
-            if leaf.conversation != PUBLIC and leaf.conversation not in day.positions:
-                day.positions[leaf.conversation] = (leaf.counter + 1, leaf.number)
+            positions.first = min(positions.first, leaf.number)
+            if leaf.conversation != PUBLIC:
+                positions.recent.setdefault(leaf.conversation, (leaf.counter + 1, leaf.number))
+                positions.count += not leaf.counter
         return day
 
     def seal(self, entries: Sequence[Entry], index: int, time: int) -> Batch:
         """Seal entries as records from ``index`` on. Raises SealError. The day moves only when told so."""
-        batch = Batch([], [], {})
-        rows, hashes, moved = batch
-        conversations, positions = self._conversations, self.positions
+        rows: list[tuple[int, bytes, bytes]] = []
+        hashes: list[bytes] = []
+        moved: dict[bytes, Position] = {}
+        begun = 0
+        conversations, recent, find = self._conversations, self.positions.recent, self.positions.find
         random, used = (
             urandom(RANDOM_BYTES * len(entries)),
             0,
@@ -134,13 +138,14 @@ class Day:
             if key is None:
                 counter, last = 0, NONE
             else:
-                counter, last = moved.get(id) or positions.get(id) or (0, NONE)
+                counter, last = moved.get(id) or recent.get(id) or find(id)
                 moved[id] = (counter + 1, index)
+                begun += not counter
             leaf = pack(type, index, time, id, counter, last, key_id, commitment, digest, len(payload))
             rows.append((index, leaf, payload))
             hashes.append(leaf_hash(leaf))
             index += 1
-        return batch
+        return Batch(rows, hashes, moved, begun)
 
     def _conversation(self, class_name: str, name: str) -> _Conversation:
         if not class_name:

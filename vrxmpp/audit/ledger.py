@@ -18,6 +18,7 @@ from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.keys import DayKeys, KeyStore
 from vrxmpp.audit.leaf import Leaf, Type
 from vrxmpp.audit.policy import Json, Policy, PolicyError
+from vrxmpp.audit.positions import Positions, drop
 from vrxmpp.audit.seal import SALT_BYTES, SealError
 from vrxmpp.audit.sealed_policy import hash_policy, open_policy, seal_policy
 from vrxmpp.audit.tree import Frontier, consistency_proof, inclusion_proof, root_at
@@ -69,7 +70,7 @@ class Ledger:
         last = next(self._newest_leaves(), None)
         self._frontier = Frontier.of(0 if last is None else last.number + 1, database.subtree)
         self._clock = Clock(now, monotonic, 0 if last is None else last.time)
-        self._day = Day.resume(self._newest_leaves(), self._day_keys)
+        self._day = Day.resume(self._newest_leaves(), database, self._day_keys)
         self._open_since: date | None = None  # the root key opens no day before this
         self.alarm: Callable[[str], None] = lambda text: None  # is told, in one line, what somebody should look at
         self.finish_erasures()
@@ -181,6 +182,9 @@ class Ledger:
         with self._database.transaction() as connection:
             connection.executemany("INSERT INTO records VALUES (?, ?, ?)", after.batch.rows)
             connection.executemany("INSERT INTO nodes VALUES (?, ?, ?)", nodes)
+            if after.day is not self._day:
+                drop(connection)
+            after.day.positions.write(connection)
             also(connection, after.first)
         self._frontier = frontier
         self._adopt(after)
@@ -193,14 +197,14 @@ class Ledger:
         if day is not None and day.date != today:
             due.append(_public(Type.CLOSE, self._summary(day)))
         if day is None or day.date != today:
-            day = Day(today, self.size, self._day_keys)
+            day = Day(today, Positions(self._database, self.size), self._day_keys)
         if reading.step:
             due.append(_public(Type.CLOCK, {"step": reading.step}))
         batch = day.seal([*due, *entries], self.size, reading.time)
         return _Next(reading, day, batch, self.size + len(due))
 
     def _adopt(self, after: _Next) -> None:
-        after.day.positions.update(after.batch.moved)
+        after.day.positions.add(after.batch.moved, after.batch.begun, self.size)
         self._day = after.day
         self._clock.keep(after.reading)
         if after.reading.step:
@@ -213,9 +217,9 @@ class Ledger:
     def _summary(self, day: Day) -> Json:
         return {
             "day": day.date.isoformat(),
-            "first": day.first,
+            "first": day.positions.first,
             "last": self.size - 1,
-            "conversations": len(day.positions),
+            "conversations": day.positions.count,
             "root": self.root().hex(),
         }
 
