@@ -24,7 +24,11 @@ AUDIT_TYPES = frozenset((Type.CONFIG, Type.ACCESS, Type.EXPORT, Type.HOLD))
 
 STEP = 2_000_000  # microseconds: a clock that jumps further is recorded
 
-_DAY = 86_400_000_000  # microseconds
+_SECOND = 1_000_000  # microseconds
+_FAR = 3600 * _SECOND  # ahead: a clock that jumps further is not followed at once
+_STANDING = 600 * _SECOND  # for which it must have stood before it is
+_DAY = 86_400 * _SECOND
+_LONG = 30 * _DAY  # without a record
 _EPOCH = date(1970, 1, 1).toordinal()
 _MOST_KEYS = 16_384  # of conversations that are at hand; others are derived again
 
@@ -42,24 +46,49 @@ class Reading(NamedTuple):
     passed: int
     time: int  # for the next records
     step: int  # by which the clock has jumped, or 0
+    since: int | None  # by ``passed``: since when a clock that is far ahead has stood; None: it is not, or is followed
+    alarm: str  # what somebody should look at, in one line
 
 
 class Clock:
-    """The time of the log, which never runs backwards, beside the time that has passed (both in microseconds)."""
+    """The time of the log, which never runs backwards, beside the time that has passed (both in microseconds).
+
+    What is once recorded with a time far ahead cannot be taken back: all that comes later would have that time. So a
+    clock that jumps ahead by more than an hour is not followed, and the log goes on by what has passed, until the
+    clock has stood for ten minutes; who sets it right before that has nothing to regret.
+
+    A log that is opened after a long time has nothing to compare the clock with, and follows it: a server may have been
+    off for months, and to write what is certainly a wrong time, or to keep all messages waiting, would be worse. But
+    after 30 days it is recorded as a jump, and somebody is told.
+    """
 
     def __init__(self, now: Callable[[], int], monotonic: Callable[[], int], last: int) -> None:
-        self._now, self._monotonic, self._last = now, monotonic, last
-        self._wall, self._passed = max(now(), last), monotonic()
+        self._now, self._monotonic = now, monotonic
+        self._last = max(now(), last)
+        self._wall = last if last and self._last - last > _LONG else self._last
+        self._passed = monotonic()
+        self._since: int | None = None
 
     def read(self) -> Reading:
         """Return the time, and whether the clock has jumped since the last reading that was kept."""
         wall, passed = self._now(), self._monotonic()
-        step = wall - self._wall - (passed - self._passed)
-        return Reading(wall, passed, max(wall, self._last), step if abs(step) > STEP else 0)
+        elapsed = passed - self._passed
+        step = wall - self._wall - elapsed
+        if abs(step) <= STEP:
+            step = 0
+        alarm = f"the clock has jumped by {step / _SECOND:+.1f} s" if step else ""
+        if wall - self._last - elapsed <= _FAR:
+            return Reading(wall, passed, max(wall, self._last), step, None, alarm)
+        since = passed if step or self._since is None else self._since
+        if passed - since < _STANDING:
+            alarm = alarm and f"{alarm}: the archive follows it when it has stood for ten minutes, set it right before"
+            return Reading(wall, passed, self._last + elapsed, step, since, alarm)
+        ahead = (wall - self._last - elapsed) / _SECOND
+        return Reading(wall, passed, wall, step, None, f"the archive now follows the clock, {ahead:.1f} s ahead")
 
     def keep(self, reading: Reading) -> None:
         """Go on from a reading: what was recorded has its time."""
-        self._wall, self._passed, self._last = reading[:3]
+        self._wall, self._passed, self._last, self._since = reading.wall, reading.passed, reading.time, reading.since
 
 
 class Batch(NamedTuple):

@@ -207,8 +207,8 @@ class Ledger:
         after.day.positions.add(after.batch.moved, after.batch.begun, self.size)
         self._day = after.day
         self._clock.keep(after.reading)
-        if after.reading.step:
-            self.alarm(f"the clock has jumped by {after.reading.step / 1_000_000:+.1f} s")
+        if after.reading.alarm:
+            self.alarm(after.reading.alarm)
         try:
             self._close_days()
         except SealError as error:  # what was committed stays so; this is tried again before the next commit
