@@ -354,10 +354,10 @@ def test_a_log_that_was_rewritten(internet: Internet, pair: tuple[Audited, Audit
     assert len(one.complaints()) == 1
 
 
-def test_a_log_that_was_rewritten_with_the_key_is_found_by_the_witness(
+def test_a_log_that_was_rewritten_with_the_key_is_found_by_the_witness_and_told_of_at_both_ends(
     internet: Internet, pair: tuple[Audited, Audited]
 ) -> None:
-    """Who has the whole machine can make the notary forget, but nobody else."""
+    """Who has the whole machine can make the notary forget, and be silent, but nobody else."""
     one, _ = pair
     one.log.append(20)
     internet.wait(3)
@@ -370,9 +370,9 @@ def test_a_log_that_was_rewritten_with_the_key_is_found_by_the_witness(
     internet.wait(2 * EVERY)
     assert one.checkpoints.status()["size"] == 25  # the notary has been fooled
     assert one.colour == "red"
-    [reason] = one.reasons
-    assert reason == f"{WITNESS}: it refuses: this is not an extension of the 20 records that are known here"
-    assert one.complaints() == [reason]
+    told = "this is not an extension of the 20 records that are known here"
+    assert one.reasons == [f"{WITNESS}: it refuses: {told}"]
+    assert one.complaints() == [f"nothing is cosigned for one.example: {told}", f"{WITNESS}: it refuses: {told}"]
     assert one.sizes == {WITNESS: 20}
 
 

@@ -285,7 +285,7 @@ class Checkpoints:
         try:
             answer = await self._notary.ask("cosign", origin=domain + LOG, key=submission.key, request=submission.text)
         except NotaryError as error:
-            if error.key_changed:
+            if error.key_changed or error.condition == "not-acceptable":  # rewritten, whoever has signed it
                 self._complain(f"nothing is cosigned for {domain}: {error}")
             condition = Condition(error.condition) if error.condition else Condition.RESOURCE_CONSTRAINT
             if condition is Condition.INTERNAL_SERVER_ERROR or not error.condition:
