@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -140,6 +141,21 @@ def test_without_an_archive_nothing_is_made(here: Path, command: str) -> None:
     assert list((here / "state").iterdir()) == []
 
 
+def test_where_there_was_an_archive_none_is_to_be_begun(archive: Path) -> None:
+    (archive / "state/audit/ledger.sqlite").unlink()
+    for command in ("retention show", "officer list"):
+        said = fail(1, *command.split())
+        assert "the log is gone, and its keys are there" in said
+        assert "init" not in said
+
+
+def test_before_the_first_start_it_says_what_makes_an_archive(here: Path) -> None:
+    assert (
+        fail(1, "officer", "list") == f"vrxmpp: there is no archive in {here / 'state'} (vrxmpp audit init makes one)\n"
+    )
+    assert not (here / "state").exists()
+
+
 # -- its state
 
 
@@ -221,6 +237,16 @@ def test_an_archive_that_is_switched_off_is_red(archive: Path, monkeypatch: pyte
     assert vrxmpp("status").stdout.startswith("The archive is red.\nred: nothing is archived")
 
 
+def test_a_search_says_what_became_of_a_message(archive: Path) -> None:
+    message = entry(ALICE, BOB, "too late")
+    stanza = message.envelope.partition(b"\n")[2]
+    facts = json.dumps({"outcome": "refused: service-unavailable", "record": 2}).encode()
+    with ledger(BEGIN + 2 * DAY) as log:
+        log.append([message, message._replace(type=Type.OUTCOME, envelope=facts + b"\n" + stanza)])
+    lines = vrxmpp("search", *SHEET_READ, "late").stdout.splitlines()
+    assert [line.split("\t")[-1] for line in lines] == ["too late", "(record 2: refused: service-unavailable) too late"]
+
+
 # -- officers
 
 
@@ -294,7 +320,8 @@ def test_nobody_reads_without_saying_who_and_why(archive: Path, missing: str, va
         options[missing] = value
     before = size()
     said = fail(2, "search", *(part for option in options.items() for part in option), "hello")
-    assert f"Missing option '{missing}'" in said
+    empty = missing == "--identity" and value is not None
+    assert ("'--identity': sheet.txt: there is nothing in it" if empty else f"Missing option '{missing}'") in said
     assert size() == before
 
 
@@ -487,7 +514,12 @@ def test_a_locked_class_can_only_be_lengthened(archive: Path) -> None:
 def test_the_root_key_is_replaced_and_everything_stays_readable(archive: Path) -> None:
     before = (archive / "state/keys/root.key").read_text()
     with ledger(BEGIN + 3 * DAY):
-        assert fail(1, "rotate").startswith("vrxmpp: ")
+        assert fail(1, "rotate").startswith("vrxmpp: another process")
+    recorder = socket.socket(socket.AF_UNIX)
+    with closing(recorder):
+        recorder.bind(str(archive / "state/audit/recorder.sock"))
+        recorder.listen()
+        assert fail(1, "rotate") == "vrxmpp: the server is running, and has the root key in use: stop it first\n"
     assert (archive / "state/keys/root.key").read_text() == before
     assert succeed("rotate", "--purpose", "yearly") == "replaced\n"
     after = (archive / "state/keys/root.key").read_text()

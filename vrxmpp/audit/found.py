@@ -98,6 +98,14 @@ class Found:
         return next((child.get("id", "") for child in root if child.tag in _REFERRING), "")
 
     @property
+    def outcome(self) -> str:
+        """What became of another message, and of which, if it is about that; or ""."""
+        facts = self.facts
+        record = facts.get("record")
+        about = f"record {record}" if isinstance(record, int) else ""
+        return ": ".join(part for part in (about, str(facts.get("outcome", ""))) if part)
+
+    @property
     def kind(self) -> str:
         """Its type in one word."""
         return Type(self.type).name.lower()

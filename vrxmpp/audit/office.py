@@ -67,6 +67,10 @@ def policy(ask: Ask) -> Policy:
 
 def rotate_root(state: Path, root_key: str, new_root_key: str, *, by: str, purpose: str, case: str) -> None:
     """Record that the root key is replaced, and replace it, while no recorder runs. Raises DeskError."""
+    line = _call(state / "audit" / SOCKET)
+    if line is not None:
+        line.close()
+        raise DeskError("the server is running, and has the root key in use: stop it first")
     with _own_ledger(state, root_key) as ledger:
         facts = {"what": "rotate_root", "by": by, "purpose": purpose, "case": case}
         Desk(ledger, state).perform({"ask": "record", "type": "config", "facts": facts})

@@ -29,9 +29,6 @@ class Said:
     @classmethod
     def of(cls, found: Found) -> Said:
         """Return what people read of a record."""
-        outcome = str(found.facts.get("outcome", ""))
-        record = found.facts.get("record")
-        about = f"record {record}" if isinstance(record, int) else ""
         return cls(
             found.index,
             found.time,
@@ -40,7 +37,7 @@ class Said:
             found.recipient,
             found.id,
             found.refers_to,
-            " of ".join(part for part in (outcome, about) if part),
+            found.outcome,
             found.text,
         )
 

@@ -18,6 +18,7 @@ import click
 from vrxmpp.audit.database import FILE
 from vrxmpp.audit.desk import DeskError
 from vrxmpp.audit.identity import SECRET_PREFIX
+from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.office import Ask, Visit, open_desk
 from vrxmpp.audit.reader import bare_address, name_of_pair
 from vrxmpp.cli.output import print_json, printable
@@ -40,6 +41,8 @@ def _read_identity(context: click.Context, parameter: click.Parameter, value: st
         raise click.BadParameter(f"{value}: {error.strerror}") from None
     except ValueError:
         raise click.BadParameter(f"{value}: this is no text") from None
+    if not text.strip():
+        raise click.BadParameter(f"{value}: there is nothing in it")
     lines = (line.strip() for line in text.splitlines())
     return next((line for line in lines if line.lower().startswith(SECRET_PREFIX)), text)
 
@@ -137,8 +140,11 @@ def operator() -> str:
 def desk(settings: Settings) -> Iterator[Ask]:
     """Yield the way to the desk, as the owner of the state directory. Raises DeskError, OSError."""
     state = settings.config.state
-    become_owner(state)
+    if state.exists():
+        become_owner(state)
     if not (state / "audit" / FILE).exists():
+        if KeyStore(state / "keys").list():
+            raise DeskError(f"{state / 'audit'}: the log is gone, and its keys are there: restore it")
         raise DeskError(f"there is no archive in {state} (vrxmpp audit init makes one)")
     with open_desk(state, settings.config.audit.root_key) as ask:
         yield ask

@@ -33,7 +33,7 @@ def officer() -> None:
 @config_option
 @pass_settings
 def add_officer(settings: Settings, why: dict[str, str], name: str, public: str | None) -> None:
-    """Let NAME read what is recorded from now on; what was before, another officer must share."""
+    """Let NAME read what is recorded from tomorrow (UTC) on; what was before, another officer must share."""
     made = None if public else Identity.generate()
     try:
         key = made.public if made else PublicKey.parse(public or "")
@@ -48,6 +48,8 @@ def add_officer(settings: Settings, why: dict[str, str], name: str, public: str 
         print_json(facts | {"identity": made.text})
     else:
         click.echo(f"# The identity of the officer {name}: a secret, shown once. The public key is\n# {key.text}")
+        click.echo("# It opens what is recorded from tomorrow (UTC) on, and what another officer shares:")
+        click.echo(f"# vrxmpp audit officer share {name}")
         click.echo(made.text)
 
 

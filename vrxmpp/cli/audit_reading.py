@@ -117,9 +117,9 @@ def _sides(found: Found) -> str:
 
 
 def _text(found: Found) -> str:
-    """Return what is said: the text or, where there is no stanza, the facts."""
+    """Return what is said: the text, after what became of it, or, where there is no stanza, the facts."""
     if found.problem or found.stanza:
-        return found.text
+        return f"({found.outcome}) {found.text}" if found.outcome else found.text
     return " ".join(f"{name}={_plain(value)}" for name, value in found.facts.items())
 
 
