@@ -382,7 +382,12 @@ def test_an_officer_expires_all_but_what_is_held(archive: Archive) -> None:
     again = expire(archive, archive.state, by="jane", today=LATER, visit=visit)
     assert again.erased == []
     assert re.search("all that is left of it is held", again.left[0].why)
+    assert [each.day for each in again.left] == [MONDAY]
     release_hold(visit, hold.id)
+    add_hold(visit, person="nobody@library.example")
+    expire(archive, archive.state, by="jane", today=LATER, visit=visit)
+    assert expire(archive, archive.state, by="jane", today=LATER, visit=visit).left == []
+    release_hold(visit, hold.id + 1)
     expire(archive, archive.state, by="cron", today=LATER)
     assert texts(archive)[1] == f"({ERASED})"
     assert ("staff", MONDAY) not in archive.keys.list()

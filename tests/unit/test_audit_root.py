@@ -178,7 +178,7 @@ def test_a_root_key_comes_from_a_passphrase(state: Path, keys: Path, tmp_path: P
         ("file", "root.key: No such file"),
         ("file:/nowhere/root.key", "/nowhere/root.key: No such file"),
         ("passphrase:/nowhere/phrase", "/nowhere/phrase: No such file"),
-        ("command:/nowhere/command", "No such file"),
+        ("command:/nowhere/command", "cannot be run: /nowhere/command: No such file"),
         ("command:false", "failed with status 1"),
         ("command:sh -c 'kill $$'", "failed with status -15"),
         ("command:'", "quotation mark"),

@@ -172,7 +172,7 @@ def _expire_rest(erasure: _Erasure, result: Expired) -> None:
     erasure.keep_held()
     if erasure.removed:
         result.erased.append(erasure.do("expiry"))
-    else:
+    elif erasure.kept:
         result.left.append(Left(erasure.keys.class_name, erasure.keys.day, "all that is left of it is held"))
 
 

@@ -265,6 +265,8 @@ def _run(command: str) -> bytes:
         )
     except ValueError:
         raise RootKeyError("the command for the root key cannot be read: a quotation mark is missing") from None
+    except OSError as error:
+        raise RootKeyError(f"the command for the root key cannot be run: {error.filename}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise RootKeyError(f"the command for the root key took more than {_COMMAND_SECONDS} seconds") from None
     if done.returncode:
