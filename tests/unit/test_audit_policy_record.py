@@ -100,6 +100,24 @@ def test_the_record_itself_cannot_be_changed_for_it(archive: Archive, ledger: Le
         archive.open()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE state SET value = 'text' WHERE name = 'policy'",
+        "DELETE FROM state WHERE name = 'policy'",
+        "DELETE FROM state WHERE name = 'policy_key'",
+        "UPDATE records SET payload = 'text' WHERE idx = 1",
+        "UPDATE records SET leaf = substr(leaf, 1, 5) WHERE idx = 1",
+    ],
+)
+def test_whatever_is_there_instead_is_one_line(archive: Archive, ledger: Ledger, statement: str) -> None:
+    lock(ledger, 30)
+    ledger.close()
+    execute(archive, statement)
+    with pytest.raises(LedgerError, match=r"\A[^\n]*policy[^\n]*\Z"):
+        archive.open()
+
+
 def test_nobody_else_records_a_policy(archive: Archive, ledger: Ledger) -> None:
     named = Entry(Type.POLICY, "", "", json.dumps({"policy": "00" * 32}).encode() + b"\n")
     for append in (ledger.append, lambda entries: ledger.change_policy(ledger.policy, entries)):

@@ -120,7 +120,9 @@ class Database:
 
     def newest_policy(self) -> tuple[bytes, bytes | None] | None:
         """Return leaf and payload of the newest record of type 18; None if there is none. It looks at no other."""
-        question = "SELECT leaf, payload FROM records INDEXED BY policies WHERE substr(leaf, 5, 1) = x'12'"
+        question = (
+            "SELECT leaf, CAST(payload AS BLOB) FROM records INDEXED BY policies WHERE substr(leaf, 5, 1) = x'12'"
+        )
         return next(self.rows(f"{question} ORDER BY idx DESC LIMIT 1"), None)
 
     def subtree(self, level: int, position: int) -> bytes:

@@ -248,14 +248,14 @@ class Ledger:
             raise LedgerError(f"the log has {self.size} records, and never had {size}")
 
     def _read_policy(self) -> Policy:
-        state = dict(self._database.rows("SELECT name, value FROM state"))
+        state = dict(self._database.rows("SELECT name, CAST(value AS BLOB) FROM state"))
         try:
             self._check_policy(hash_policy(state))
             return open_policy(state, self._root_key)
         except (SealError, PolicyError) as error:
             raise LedgerError(f"the policy of the archive cannot be read, is this its root key? {error}") from None
-        except KeyError:
-            raise LedgerError("the archive is damaged: it has no policy") from None
+        except (KeyError, ValueError):
+            raise LedgerError("the archive is damaged: its policy, or the record of it, cannot be read") from None
 
     def _check_policy(self, stored: str) -> None:
         """Refuse a policy that is not the one recorded last; nothing is known of one that was never changed."""
