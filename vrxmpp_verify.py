@@ -111,7 +111,7 @@ class Report:
     def verdict(self) -> str:
         """What all this comes to, in one line; who vouches for it belongs to it."""
         if not self.sound:
-            return f"NOT SOUND: {self.found:,} problems"
+            return f"NOT SOUND: {self.found:,} problem{'s' if self.found > 1 else ''}"
         if not self.vouched_for:
             return "consistent in itself, but nobody you named vouches for it: give --vkey or --checkpoint"
         whole = self.vouched_for >= self.size
@@ -981,7 +981,8 @@ class Log:
 
 
 def _first_lines(note: str) -> str:
-    return "of " + " records of ".join(reversed(note.split("\n")[:2])) if note.count("\n") > 1 else "(which is none)"
+    origin, size, *_ = [*note.split("\n"), ""]
+    return f"of {size} records of {origin}" if size.isdigit() else f'that begins with "{origin[:40]}"'
 
 
 @contextmanager
@@ -1242,17 +1243,19 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _read_checkpoints(paths: Iterable[Path]) -> list[str]:
+def read_checkpoints(paths: Iterable[Path]) -> list[str]:
+    """Read files, and all files in directories, with a checkpoint each. Raises OSError."""
     files: list[Path] = []
     for path in paths:
         files += sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
-    return [file.read_text(errors="replace") for file in files]
+    # A mail program or an editor may have put empty lines around it.
+    return [file.read_text(errors="replace").strip() + "\n" for file in files]
 
 
 def _verify(arguments: argparse.Namespace, progress: Progress | None) -> Report:
     path, vkeys = arguments.path, arguments.vkey
     try:
-        checkpoints = _read_checkpoints(arguments.checkpoint)
+        checkpoints = read_checkpoints(arguments.checkpoint)
         identity = arguments.identity and (arguments.officer, arguments.identity.read_text(errors="replace"))
     except OSError as error:
         raise UnreadableError(str(error)) from error
@@ -1287,7 +1290,7 @@ def _print(report: Report) -> None:
     counts += f", {report.gone:,} erased or withheld" if report.gone else ""
     print(f"{counts}; root {b64encode(report.root).decode() or 'not known'} at {report.size:,}")
     if report.manifest:
-        print(f"the manifest has the SHA-256 {report.manifest}: the log has a record of it")
+        print(f"the manifest has the SHA-256 {report.manifest}: compare it with the record of the export in the log")
     print(report.verdict)
 
 

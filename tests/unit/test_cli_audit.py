@@ -418,7 +418,7 @@ def test_the_record_that_is_wrong_is_named(archive: Path) -> None:
     result = vrxmpp("verify")
     assert result.exit_code == 1
     assert result.stdout.startswith("record 3: ")
-    assert result.stdout.endswith(" problems\n")
+    assert result.stdout.endswith("NOT SOUND: 1 problem\n")
     assert records("verify")[0]["facts"]["problems"] > 0
 
 
@@ -438,6 +438,11 @@ def test_a_checkpoint_kept_elsewhere_is_held_against_the_log(archive: Path) -> N
     for kept in ("notes", "notes/1"):
         assert "was changed" in vrxmpp("verify", "--checkpoint", kept).stdout
     assert "Error: " in fail(2, "verify", "--vkey", "no key")
+
+
+def test_who_names_an_officer_gives_their_identity(archive: Path) -> None:
+    for alone in (("--officer", "recovery"), ("--identity", "sheet.txt")):
+        assert "both --officer and --identity" in fail(2, "verify", *alone)
 
 
 # -- holds, retention, expiry, erasure

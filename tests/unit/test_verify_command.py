@@ -210,12 +210,13 @@ def test_checkpoints_in_a_directory(state: Path, tmp_path: Path, capsys: pytest.
     kept.mkdir()
     (kept / "1").write_text(build().note())
     (kept / "2").write_bytes(b"\xff")
+    (kept / "3").write_bytes(b"\r\n" + build().note().replace("\n", "\r\n").encode() + b"\r\n")  # it came by mail
     (kept / "of last year").mkdir()
     assert main([str(state), "--checkpoint", str(kept)]) == 1
     assert capsys.readouterr().out.splitlines()[:2] == [
         f"the log is not what was signed: the given checkpoint of 3 records of {ORIGIN} has another root;"
         " of records 0 to 2 at least one was changed, added or taken away",
-        "the given checkpoint (which is none) is not a signed checkpoint",
+        'the given checkpoint that begins with "\ufffd" is not a signed checkpoint',
     ]
 
 

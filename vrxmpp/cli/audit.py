@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -22,7 +22,7 @@ from vrxmpp.cli.client import NotRunning
 from vrxmpp.cli.output import Place, local_micros, print_json, print_table, printable, progress
 from vrxmpp.cli.owner import become_owner
 from vrxmpp.cli.settings import Settings, config_option, json_option, pass_settings
-from vrxmpp_verify import Report, verify_directory, verify_export
+from vrxmpp_verify import Report, read_checkpoints, verify_directory, verify_export
 
 AMBER = 6
 """Exit code of a status that is neither green nor red."""
@@ -251,7 +251,9 @@ def verify(
     code is 1 if anything is wrong. Without --vkey and --checkpoint a forgery, too, can be consistent in itself: the
     last line says who vouches for it.
     """
-    checkpoints = list(_read_checkpoints(kept))
+    checkpoints = read_checkpoints(kept)
+    if bool(officer) != bool(identity):
+        raise click.UsageError("Say both --officer and --identity, or none of them.")
     opener = (officer, identity) if officer and identity else None
     if directory is None:
         become_owner(settings.config.state)  # a copy may be anybody's
@@ -266,12 +268,6 @@ def verify(
             ask("record", type="verify", facts=facts | {"seconds": round(report.seconds, 3)})
     if not report.sound:
         raise SystemExit(1)
-
-
-def _read_checkpoints(kept: Iterable[Path]) -> Iterator[str]:
-    for path in kept:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            yield file.read_text(errors="replace")
 
 
 def _verify(
