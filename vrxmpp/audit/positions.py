@@ -25,8 +25,8 @@ class Positions:
     """Of the conversation-days of one day. ``LedgerError`` where the table cannot be read or written.
 
     When half of what may be in memory has moved, it becomes the older half, and is written to the table, a slice with
-    each commit; when it is there, it is forgotten. So the table holds what was before a certain record, which is noted
-    beside it, and a day is resumed from there.
+    each commit; the half that was the older before it is forgotten. So the table has all that was before a certain
+    record, which is noted beside it, and a day is resumed from there.
     """
 
     def __init__(self, database: Database, first: int) -> None:
@@ -81,7 +81,6 @@ class Positions:
             del self._leaving[-_SLICE:]
             if not self._leaving:
                 self.until, _ = self._after_older
-                self._older = {}
         elif len(self.recent) >= MOST // 2:
             self._older, self.recent = self.recent, {}
             self._leaving = sorted(self._older)
