@@ -239,6 +239,8 @@ class Server(Service):
         return port
 
     def _greet(self) -> None:
+        if self._archiving is None:
+            _log.warn("nothing of what is said is archived: enabled = false in [audit]")
         domains = [host.domain for host in self._config.hosts]
         for address, kind in self._listeners.items():
             _log.info("listening on {address} for {kind}", address=address, kind=kind)

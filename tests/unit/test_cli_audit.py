@@ -159,6 +159,18 @@ def test_before_the_first_start_it_says_what_makes_an_archive(here: Path) -> Non
 # -- its state
 
 
+def test_the_newest_checkpoint_is_printed_and_a_countersigned_one_first(archive: Path) -> None:
+    assert "Nothing has been signed yet" in fail(1, "checkpoint")
+    signed, countersigned = (f"library.example/audit\n{size}\nAAAA\n\n\u2014 log AAAA\n" for size in (3, 2))
+    countersigned += "\u2014 witness AAAA\n"
+    with ledger(BEGIN + 2 * DAY) as log:
+        log.keep_note(3, signed)
+    assert succeed("checkpoint") == signed
+    with ledger(BEGIN + 2 * DAY) as log:
+        log.keep_witness("witness museum.example", 2, BEGIN, countersigned)
+    assert succeed("checkpoint") == countersigned
+
+
 def on_server(monkeypatch: pytest.MonkeyPatch, **archive: Json) -> None:
     """Let a server answer for which nothing is wrong but this."""
     names = ("unarchived", "missing", "lost", "archived", "refused", "waiting", "commits", "commit_seconds")
@@ -167,7 +179,7 @@ def on_server(monkeypatch: pytest.MonkeyPatch, **archive: Json) -> None:
     verification: Json = {"problems": archive.pop("problems", None), "trouble": archive.pop("unverified", "")}
     sinks = {"witness museum.example": {"failure": ""}, "directory": {"failure": "it is full"}}
     checkpoints: Json = {"colour": archive.pop("colour", "green"), "reasons": archive.pop("reasons", [])}
-    checkpoints |= {"key": "library.example/audit+1234abcd+AQAB", "sinks": sinks}
+    checkpoints |= {"key": "library.example/audit+1234abcd+AQAB", "witness_key": None, "sinks": sinks}
 
     @contextmanager
     def connected(settings: Settings) -> Iterator[object]:

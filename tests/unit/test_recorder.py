@@ -244,6 +244,17 @@ def test_a_server_may_ask_no_more_than_it_needs(running: Running, name: str) -> 
     assert running.server.read() == (Kind.ANSWER, {"id": 1, "error": f"a server may not ask for this: {name}"})
 
 
+@pytest.mark.parametrize(
+    "type", [Type.ACCESS, Type.EXPORT, Type.HOLD, Type.ERASE, Type.CLOSE, Type.WITNESS, Type.POLICY]
+)
+def test_a_server_cannot_make_up_what_others_record(running: Running, type: Type) -> None:
+    running.server.send(HELLO, entry(1, type=type))
+    running.start()
+    running._thread.join(SECONDS)
+    assert isinstance(running.failure, ValueError)
+    assert running.book.entries == []
+
+
 def test_a_server_may_ask_how_many_messages_are_in_a_part_of_the_log(running: Running) -> None:
     kinds = [Type.MESSAGE, Type.SESSION, Type.EDIT, Type.OUTCOME, Type.RETRACT, Type.MESSAGE]
     running.book.entries = [Entry(kind, "staff", "", b"") for kind in kinds]

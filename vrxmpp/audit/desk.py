@@ -63,6 +63,7 @@ class Desk:
             "configure": self.configure,
             "keep": self.keep,
             "witnessed": self.witnessed,
+            "notes": self.notes,
             "policy": self.policy,
             "record": self.record,
             "change": self.change,
@@ -130,6 +131,12 @@ class Desk:
             self._append(Type.WITNESS, "", {"sink": sink, "size": size, "note": note})
 
     # What the command line asks
+
+    def notes(self) -> list[str]:
+        """Return the newest signed notes: what each outside sink has taken, the oldest first, and our own."""
+        taken = sorted(self._ledger.witnessed(), key=lambda each: each.size)
+        newest = self._ledger.newest_note()
+        return [each.note for each in taken if each.note] + ([newest[1]] if newest else [])
 
     def policy(self) -> Json:
         """Return the policy in force."""

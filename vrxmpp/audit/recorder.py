@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from vrxmpp.audit.desk import FOR_THE_SERVER, Desk, DeskError
 from vrxmpp.audit.frames import SOCKET, Entry, Frames, Kind, Range, frame_json, frame_range, read_entry
 from vrxmpp.audit.keys import KeyStore
-from vrxmpp.audit.leaf import MESSAGES
+from vrxmpp.audit.leaf import MESSAGES, Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.root import RootKeyError, read_root, storage_key
 from vrxmpp.audit.seal import SealError
@@ -35,6 +35,8 @@ _BATCH = 500  # entries of one commit
 _BATCH_BYTES = 8_388_608
 _PIECE = 262_144  # bytes read at a time
 _VISITORS = 8
+# What others record, of erasures, holds and who has read, the process that talks to strangers must not make up.
+_FROM_THE_SERVER = frozenset((*range(Type.MESSAGE, Type.CONFIG + 1), Type.RECONCILE, Type.VERIFY))
 _NAME = 32  # characters of a question that are told
 _IDLE_SECONDS = 30.0  # after which is looked whether the day is over
 _TURN_SECONDS = 10.0
@@ -193,6 +195,8 @@ class Recorder:
             _, body = queue.popleft()
             size += len(body)
             last, entry = read_entry(body, self._classes)
+            if entry.type not in _FROM_THE_SERVER:
+                raise ValueError(f"an entry of type {entry.type} is not for a server")
             first = first or last
             entries.append(entry)
         self._queued_bytes -= size

@@ -216,6 +216,19 @@ def _server_rows(server: Json) -> Iterator[tuple[str, str]]:
         for name, sink in checkpoints["sinks"].items():
             yield f"Trouble with {name}", sink["failure"]
         yield "Key", checkpoints["key"] or ""
+        yield "Key as a witness", checkpoints["witness_key"] or ""
+
+
+@audit.command("checkpoint")
+@config_option
+@pass_settings
+def checkpoint(settings: Settings) -> None:
+    """Print the newest signed checkpoint, one that others have countersigned if there is any, to be kept elsewhere."""
+    with desk(settings) as ask:
+        notes = ask("notes")
+    if not notes:
+        raise click.ClickException("Nothing has been signed yet: let the server run for a few seconds.")
+    click.echo(max(notes, key=lambda note: (note.count("\n\N{EM DASH} "), notes.index(note))), nl=False)
 
 
 # -- whether it is what was written

@@ -105,6 +105,7 @@ class Checkpoints:
         """Takes the answers that come to the domains here themselves."""
         self._posts = [Post(sink) for sink in self._sinks(questions, run_in_thread)]
         self._newest: Checkpoint | None = None
+        self._witness_key: str | None = None  # by which others know our cosignatures
         self._signed_at = 0.0
         self._kept = -1  # the size of the last note that the archive has kept
         self._is_signing = False
@@ -152,6 +153,7 @@ class Checkpoints:
             "size": None if newest is None else newest.size,
             "signed_at": None if newest is None else self._signed_at,
             "key": None if newest is None else newest.key,
+            "witness_key": self._witness_key,
             "sinks": {post.sink.name: post.status(now) for post in self._posts},
         }
 
@@ -207,6 +209,7 @@ class Checkpoints:
     async def _sign_newest(self) -> None:
         """Have the newest state of the log signed, and kept."""
         keys = await self._notary.ask("keys")
+        self._witness_key = keys["witness"]
         old = keys["size"]
         try:
             log = await self._archive.ask("checkpoint", old=old)
