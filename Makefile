@@ -1,4 +1,4 @@
-# make run · make test · make lint · make bench
+# make run · make test · make lint · make bench · make bench-crash
 
 PYTHON ?= python3
 VENV := .venv
@@ -22,6 +22,9 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m bench $(BENCH)
 
+bench-crash: $(VENV)/.test
+	$(BIN)/python -m bench.crash $(CRASH)
+
 vrxmpp.toml:
 	cp vrxmpp/config/example.toml $@
 
@@ -38,4 +41,4 @@ $(VENV)/.test: pyproject.toml | $(BIN)/pip
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
-.PHONY: run test lint bench
+.PHONY: run test lint bench bench-crash

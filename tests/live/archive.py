@@ -39,11 +39,15 @@ class Archive:
         with closing(sqlite3.connect(self.path)) as database:
             return int(database.execute("SELECT COALESCE(MAX(idx) + 1, 0) FROM records").fetchone()[0])
 
-    def records(self, *types: Type) -> list[Found]:
-        """Return what was said, in order, or what else is of these types."""
+    def find(self, *types: Type) -> Iterator[Found]:
+        """Yield what was said, in order, or what else is of these types."""
         reader = Reader(self.state / "audit", KeyStore(self.state / "keys"), "recovery", self.identity)
         with closing(reader.records):
-            return list(reader.search(Query(types=frozenset(types) or MESSAGES)))
+            yield from reader.search(Query(types=frozenset(types) or MESSAGES))
+
+    def records(self, *types: Type) -> list[Found]:
+        """Return the same at once."""
+        return list(self.find(*types))
 
     def verify(self) -> Report:
         """Verify every record and every text in it, without the server's code."""
