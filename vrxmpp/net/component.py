@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from vrxmpp import ns
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
-from vrxmpp.net.connection import Connection, Hold
+from vrxmpp.net.connection import Connection
+from vrxmpp.net.intake import Hold
 from vrxmpp.stanza import Stanza
 from vrxmpp.waiting import Waiting
 from vrxmpp.wire import writer

@@ -259,7 +259,7 @@ class ServerStream(Connection):
             return
         if self.management is not None:
             self._await_answer(self.management, now)
-        if not self.takes_output and now - self._stalled_at > self._servers.policy.output.stalled_seconds:
+        if not self.takes_output and now - self._backlog.since > self._servers.policy.output.stalled_seconds:
             self._cut_off()
         elif self._used:
             self._used, self._used_at = False, now
