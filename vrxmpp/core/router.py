@@ -109,7 +109,7 @@ class Router:
     def _recording(self, stanza: Stanza, session: Session | None) -> Waiting | None:
         """Let no message pass that the archive wants and has not; StanzaError if it cannot have it.
 
-        Connections have theirs recorded before (``Connection.record``); the rest waits here.
+        What comes over a connection is recorded before (``net.intake``); the rest waits here.
         """
         if stanza.record == UNSEEN and self.audit.wants(stanza):
             return self._record(stanza, session)
