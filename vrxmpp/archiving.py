@@ -14,9 +14,10 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from vrxmpp.audit import files
+from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.notary import LOG
 from vrxmpp.audit.office import open_desk
-from vrxmpp.audit.root import SHEET, initialise
+from vrxmpp.audit.recovery import SHEET
 from vrxmpp.config import Config
 from vrxmpp.config.reference import in_force
 from vrxmpp.core.router import Router

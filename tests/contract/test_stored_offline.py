@@ -12,7 +12,7 @@ import pytest
 
 from vrxmpp.store import open_stores
 from vrxmpp.store.interfaces import AccountId, Offline, StorageError
-from vrxmpp.store.sealer import StorageSealer, seal_waiting
+from vrxmpp.store.sealer import StorageSealer, forget_sealed, seal_waiting
 
 if TYPE_CHECKING:
     from conftest import Storage
@@ -180,6 +180,16 @@ def test_sealing_what_waits_needs_the_key(threaded: Storage) -> None:
     threaded.wait(threaded.stores.offline.add(romeo, NOON, WORDS, 10))
     with pytest.raises(StorageError, match="has not come yet"):
         seal_waiting(f"sqlite:///{threaded.path}", StorageSealer())
+    assert stanzas(threaded, romeo) == [WORDS]
+
+
+def test_what_no_key_opens_any_more_is_forgotten(threaded: Storage) -> None:
+    romeo = threaded.add_account("romeo")
+    threaded.wait(threaded.stores.offline.add(romeo, NOON, WORDS, 10))
+    for _ in range(2):
+        threaded.wait(sealed(threaded).add(romeo, NOON, WORDS, 10))
+    url = f"sqlite:///{threaded.path}"
+    assert [forget_sealed(url), forget_sealed(url)] == [2, 0]
     assert stanzas(threaded, romeo) == [WORDS]
 
 

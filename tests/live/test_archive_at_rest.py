@@ -18,7 +18,7 @@ from tests.live.server import Server, wait_for
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import Type
-from vrxmpp.audit.root import storage_key
+from vrxmpp.audit.storage_key import storage_key
 
 EDIT = "<replace xmlns='urn:xmpp:message-correct:0' id='said'/>"
 RETRACT = "<retract xmlns='urn:xmpp:message-retract:1' id='said'/>"

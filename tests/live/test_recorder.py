@@ -139,7 +139,7 @@ class Server:
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     state = tmp_path / "state"
-    script = "import sys; from pathlib import Path; from vrxmpp.audit.root import initialise; "
+    script = "import sys; from pathlib import Path; from vrxmpp.audit.founding import initialise; "
     script += "assert initialise(Path(sys.argv[1]), 'file', 'example.net/audit')"
     subprocess.run([sys.executable, "-c", script, str(state)], check=True)
     return state

@@ -14,7 +14,7 @@ from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.reader import Query, Reader
-from vrxmpp.audit.root import SHEET
+from vrxmpp.audit.recovery import SHEET
 
 
 @pytest.fixture

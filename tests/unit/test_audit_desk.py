@@ -14,6 +14,7 @@ import pytest
 
 from tests.offices import CHAT, DAY, JANE, JOHN, MONDAY, NOON, ORIGIN, ROOT, Archive, message, said
 from vrxmpp.audit.desk import FOR_THE_SERVER, DeskError
+from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.frames import Frames, Kind, frame_json
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.leaf import Type
@@ -21,7 +22,8 @@ from vrxmpp.audit.ledger import LedgerError
 from vrxmpp.audit.office import AccessError, Visit, open_desk, rotate_root
 from vrxmpp.audit.policy import Policy, Retention
 from vrxmpp.audit.reader import Query
-from vrxmpp.audit.root import SHEET, initialise
+from vrxmpp.audit.recovery import SHEET
+from vrxmpp.audit.root import RootKeyError
 from vrxmpp.audit.seal import SealError
 from vrxmpp.audit.tree import verify_consistency
 
@@ -371,13 +373,54 @@ def test_what_is_too_much_for_one_frame_is_not_sent(archive: Archive, root_key: 
     assert [each["ask"] for each in recorder.asked] == ["status"]
 
 
+def rotations(state: Path, source: str, identity: Identity) -> list[tuple[str, str]]:
+    """Return what is on record of replacing the root key: the outcome, and the reason where it failed."""
+    with open_desk(state, source) as ask:
+        visit = Visit.begin(state, ask, "recovery", identity.text, purpose="p", case="c")
+        facts = [each.facts for each in visit.search(Query(types=frozenset((Type.CONFIG,))))]
+    assert {each["what"] for each in facts} == {"rotate_root"}
+    return [(each["outcome"], each.get("reason", "")) for each in facts]
+
+
 def test_the_root_key_is_replaced_on_record(tmp_path: Path) -> None:
     sheet = initialise(tmp_path, "file", ORIGIN)
     assert sheet is not None
     rotate_root(tmp_path, "file", "", by="root", purpose="p", case="c")
-    with open_desk(tmp_path, "file") as ask:
-        visit = Visit.begin(tmp_path, ask, "recovery", sheet.identity.text, purpose="p", case="c")
-        assert [each.facts["what"] for each in visit.search(Query(types=frozenset((Type.CONFIG,))))] == ["rotate_root"]
+    assert rotations(tmp_path, "file", sheet.identity) == [("begun", ""), ("done", "")]
+
+
+def test_that_the_root_key_was_not_replaced_is_on_record_too(tmp_path: Path) -> None:
+    sheet = initialise(tmp_path, "file", ORIGIN)
+    assert sheet is not None
+    with pytest.raises(RootKeyError, match="failed with status 1"):
+        rotate_root(tmp_path, "file", "command:false", by="root", purpose="p", case="c")
+    failed = ("failed", "the command for the root key failed with status 1")
+    assert rotations(tmp_path, "file", sheet.identity) == [("begun", ""), failed]
+
+
+def test_a_replacement_that_was_interrupted_has_no_outcome_until_it_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = initialise(tmp_path, "file", ORIGIN)
+    assert sheet is not None
+    new = f"file:{tmp_path / 'new.key'}"
+
+    def replace_it() -> None:
+        rotate_root(tmp_path, "file", new, by="root", purpose="p", case="c")
+
+    with monkeypatch.context() as power:
+        power.setattr("vrxmpp.audit.rotation.rewrap_policy", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            replace_it()
+    for source in ("file", new):  # half of it opens to one key, half to the other
+        with pytest.raises(DeskError):
+            rotations(tmp_path, source, sheet.identity)
+    replace_it()
+    assert rotations(tmp_path, new, sheet.identity) == [("begun", ""), ("done", "")]
+
+
+def _interrupt(*arguments: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_times_come_from_the_clock(archive: Archive) -> None:

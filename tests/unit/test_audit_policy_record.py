@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from tests.audit_log import OFFICER, ROOT, Archive, check, message
+from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import PUBLIC, Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.policy import Policy, Retention
-from vrxmpp.audit.root import initialise, read_root, rotate
+from vrxmpp.audit.rotation import read_root, rotate
 from vrxmpp.audit.seal import wrap
 from vrxmpp.audit.sealed_policy import policy_key
 

@@ -18,20 +18,15 @@ import pytest
 
 from vrxmpp.audit import files
 from vrxmpp.audit import root as audit_root
+from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.policy import Policy
-from vrxmpp.audit.root import (
-    SHEET,
-    RootKeyError,
-    Sheet,
-    initialise,
-    open_escrow,
-    read_root,
-    rotate,
-    storage_key,
-)
+from vrxmpp.audit.recovery import SHEET, Sheet, open_escrow
+from vrxmpp.audit.root import RootKeyError
+from vrxmpp.audit.rotation import read_root, rotate
 from vrxmpp.audit.sealed_policy import open_policy
+from vrxmpp.audit.storage_key import make_storage_key, storage_key
 
 ORIGIN = "library.example/audit"
 MONDAY, TUESDAY = date(2026, 11, 23), date(2026, 11, 24)
@@ -219,7 +214,9 @@ def test_a_key_that_everybody_may_read_is_refused(state: Path, keys: Path) -> No
 
 def test_the_storage_key_stays_what_it_was(keys: Path) -> None:
     files.make_directory(keys)
+    make_storage_key(keys, KEY)
     storage = storage_key(keys, KEY)
+    make_storage_key(keys, KEY)
     assert len(storage) == 32
     assert storage != KEY
     assert storage_key(keys, KEY) == storage
@@ -229,11 +226,22 @@ def test_the_storage_key_stays_what_it_was(keys: Path) -> None:
 @pytest.mark.parametrize("content", [None, "", "!", "AAAA", "é"])
 def test_another_root_key_or_damage_gives_no_storage_key(keys: Path, content: str | None) -> None:
     files.make_directory(keys)
-    storage_key(keys, KEY)
+    make_storage_key(keys, KEY)
     if content is not None:
         secret_file(keys / "storage.key", content)
     with pytest.raises(RootKeyError, match=r"storage\.key: it was made with another root key, or is damaged"):
         storage_key(keys, KEY if content is not None else bytes(32))
+
+
+def test_a_storage_key_that_is_lost_is_not_replaced_by_itself(state: Path, keys: Path) -> None:
+    begun(state)
+    root = read_root("file", keys)
+    (keys / "storage.key").unlink()
+    for attempt in (lambda: storage_key(keys, root), lambda: rotate("file", keys)):
+        with pytest.raises(RootKeyError, match=r"storage\.key: it is gone, .* bring it back .* renew-storage-key$"):
+            attempt()
+    assert initialise(state, "file", ORIGIN) is None
+    assert not (keys / "storage.key").exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"recovery": 1, "root": ""}', "\xff", "[" * 100_000])

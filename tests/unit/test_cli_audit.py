@@ -15,12 +15,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from vrxmpp.admin import Json
+from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.identity import SECRET_PREFIX, Identity
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.ledger import Ledger
-from vrxmpp.audit.root import SHEET, initialise, read_root
+from vrxmpp.audit.recovery import SHEET
+from vrxmpp.audit.rotation import read_root
+from vrxmpp.audit.storage_key import storage_key
 from vrxmpp.cli.audit_desk import IDENTITY, OFFICER
 from vrxmpp.cli.main import cli
 from vrxmpp.cli.settings import Settings
@@ -542,7 +545,8 @@ def test_the_root_key_is_replaced_and_everything_stays_readable(archive: Path) -
     after = (archive / "state/keys/root.key").read_text()
     assert after != before
     assert succeed("recover", "--identity", "sheet.txt") == after
-    assert [each["facts"]["what"] for each in records("config")] == ["rotate_root"]
+    outcomes = [(each["facts"]["what"], each["facts"]["outcome"]) for each in records("config")]
+    assert outcomes == [("rotate_root", "begun"), ("rotate_root", "done")]
 
 
 def test_the_root_key_moves_to_another_source(archive: Path) -> None:
@@ -553,3 +557,37 @@ def test_the_root_key_moves_to_another_source(archive: Path) -> None:
     with (archive / "vrxmpp.toml").open("a") as config:
         config.write(f'[audit]\nroot_key = "file:{key}"\n')
     assert "recovery" in succeed("officer", "list")
+
+
+# -- the storage key
+
+
+def test_a_storage_key_that_is_there_is_not_replaced(archive: Path) -> None:
+    assert fail(1, "renew-storage-key") == "vrxmpp: the storage key is there: only one that is lost is replaced\n"
+    assert records("config") == []
+
+
+def test_a_lost_storage_key_is_replaced_on_record_and_what_it_sealed_is_forgotten(archive: Path) -> None:
+    CliRunner().invoke(cli, ["user", "list"])  # makes the database
+    with closing(sqlite3.connect(archive / "state/vrxmpp.sqlite")) as database, database:
+        for stanza in (b"\x01sealed under the lost key", b"<message/>"):
+            database.execute("INSERT INTO offline_messages (account, stamp, stanza) VALUES (1, 0, ?)", (stanza,))
+    (archive / "state/keys/storage.key").unlink()
+    said = "there is another storage key; messages that waited sealed under the lost one, and are forgotten: 1\n"
+    assert succeed("renew-storage-key", "--case", "7") == said
+    assert storage_key(archive / "state/keys", read_root("file", archive / "state/keys"))
+    with closing(sqlite3.connect(archive / "state/vrxmpp.sqlite")) as database:
+        assert database.execute("SELECT stanza FROM offline_messages").fetchall() == [(b"<message/>",)]
+    begun, done = (each["facts"] for each in records("config"))
+    assert (begun["what"], begun["case"], begun["outcome"]) == ("replace_storage_key", "7", "begun")
+    assert (done["what"], done["outcome"], done["forgotten"]) == ("replace_storage_key", "done", 1)
+
+
+def test_a_storage_key_is_not_replaced_where_what_waits_cannot_be_forgotten(archive: Path) -> None:
+    (archive / "state/keys/storage.key").unlink()
+    (archive / "state/vrxmpp.sqlite").mkdir()
+    assert fail(1, "renew-storage-key").startswith("vrxmpp: ")
+    assert not (archive / "state/keys/storage.key").exists()
+    begun, failed = (each["facts"] for each in records("config"))
+    assert (begun["outcome"], failed["outcome"]) == ("begun", "failed")
+    assert "Is a directory" in failed["reason"]

@@ -19,7 +19,7 @@ from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.policy import Json, Policy, PolicyError, Retention
 from vrxmpp.audit.records import Records, RecordsError, midnight
-from vrxmpp.audit.root import SHEET
+from vrxmpp.audit.recovery import SHEET
 from vrxmpp.audit.seal import SealError
 
 FOR_THE_SERVER = frozenset(("checkpoint", "configure", "keep", "status", "witnessed"))

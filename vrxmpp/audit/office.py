@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,8 +18,10 @@ from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.policy import Policy
 from vrxmpp.audit.reader import Query, Reader, Search
-from vrxmpp.audit.root import RootKeyError, read_root, rotate
+from vrxmpp.audit.root import RootKeyError
+from vrxmpp.audit.rotation import is_interrupted, read_root, rotate
 from vrxmpp.audit.seal import SealError
+from vrxmpp.audit.storage_key import has_storage_key, renew_storage_key
 
 _PATIENCE = 600  # seconds for one answer: a large erasure takes its time
 _LONGEST_NAME = 64  # characters of an officer's name that is not one
@@ -43,7 +45,7 @@ class Ask(Protocol):
 def open_desk(state: Path, root_key: str) -> Iterator[Ask]:
     """Have the desk: that of the recorder, where one runs, or else one of our own. Raises DeskError.
 
-    ``state`` is the state directory, ``root_key`` where the root key comes from (``root.read_root``).
+    ``state`` is the state directory, ``root_key`` where the root key comes from (``rotation.read_root``).
     """
     line = _call(state / "audit" / SOCKET)
     if line is not None:
@@ -66,18 +68,65 @@ def policy(ask: Ask) -> Policy:
 
 
 def rotate_root(state: Path, root_key: str, new_root_key: str, *, by: str, purpose: str, case: str) -> None:
-    """Record that the root key is replaced, and replace it, while no recorder runs. Raises DeskError."""
+    """Replace the root key, while no recorder runs, with a record before and one of the outcome.
+
+    Raises DeskError, RootKeyError.
+    """
+    _refuse_beside_recorder(state)
+    facts = {"what": "rotate_root", "by": by, "purpose": purpose, "case": case}
+    if new_root_key and is_interrupted(root_key, state / "keys", new_root_key):
+        # The log opens to neither key until this is finished; that it was begun is on record.
+        rotate(root_key, state / "keys", new_root_key)
+        _record(state, new_root_key, {**facts, "outcome": "done"})
+        return
+    with _on_record(state, root_key, facts, after=new_root_key or root_key):
+        rotate(root_key, state / "keys", new_root_key)
+
+
+def replace_lost_storage_key(
+    state: Path, root_key: str, forget: Callable[[], int], *, by: str, purpose: str, case: str
+) -> int:
+    """Make another storage key in the place of one that is lost, with a record before and one of the outcome.
+
+    ``forget`` deletes what waits sealed under the lost one, and returns how many messages that were, as this does.
+    Raises DeskError, RootKeyError, and what it raises.
+    """
+    _refuse_beside_recorder(state)
+    if has_storage_key(state / "keys"):
+        raise DeskError("the storage key is there: only one that is lost is replaced")
+    facts: dict[str, Any] = {"what": "replace_storage_key", "by": by, "purpose": purpose, "case": case}
+    with _on_record(state, root_key, facts, after=root_key):
+        facts["forgotten"] = forget()
+        renew_storage_key(state / "keys", read_root(root_key, state / "keys"))
+    return int(facts["forgotten"])
+
+
+def _refuse_beside_recorder(state: Path) -> None:
     line = _call(state / "audit" / SOCKET)
     if line is not None:
         line.close()
         raise DeskError("the server is running, and has the root key in use: stop it first")
-    with _own_ledger(state, root_key) as ledger:
-        facts = {"what": "rotate_root", "by": by, "purpose": purpose, "case": case}
-        Desk(ledger, state).perform({"ask": "record", "type": "config", "facts": facts})
+
+
+@contextmanager
+def _on_record(state: Path, root_key: str, facts: dict[str, Any], *, after: str) -> Iterator[None]:
+    """Record that something is begun, and what comes of it; ``after`` is the source of the root key then.
+
+    What is interrupted, or leaves nothing that a record could be written with, has a beginning without an outcome.
+    """
+    _record(state, root_key, {**facts, "outcome": "begun"})
     try:
-        rotate(root_key, state / "keys", new_root_key)
-    except RootKeyError as error:
-        raise DeskError(str(error)) from None
+        yield
+    except Exception as error:
+        with suppress(DeskError):
+            _record(state, root_key, {**facts, "outcome": "failed", "reason": str(error)})
+        raise
+    _record(state, after, {**facts, "outcome": "done"})
+
+
+def _record(state: Path, root_key: str, facts: dict[str, Any]) -> None:
+    with _own_ledger(state, root_key) as ledger:
+        Desk(ledger, state).perform({"ask": "record", "type": "config", "facts": facts})
 
 
 class Visit:

@@ -27,8 +27,10 @@ from vrxmpp.audit.frames import SOCKET, Entry, Frames, Kind, Range, frame_json, 
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import MESSAGES, Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
-from vrxmpp.audit.root import RootKeyError, read_root, storage_key
+from vrxmpp.audit.root import RootKeyError
+from vrxmpp.audit.rotation import read_root
 from vrxmpp.audit.seal import SealError
+from vrxmpp.audit.storage_key import storage_key
 
 _ENTRY = Kind.ENTRY  # which costs a call each time it is looked up
 _BATCH = 500  # entries of one commit

@@ -11,12 +11,13 @@ import click
 from vrxmpp.admin import AdminError, Json
 from vrxmpp.audit import files
 from vrxmpp.audit.desk import DeskError
+from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.notary import LOG
-from vrxmpp.audit.root import SHEET, initialise, open_escrow
+from vrxmpp.audit.recovery import SHEET, open_escrow
 from vrxmpp.cli.audit_desk import desk, identity_option, officer_option
 from vrxmpp.cli.audit_erasure import erase, expire, hold
-from vrxmpp.cli.audit_policy import officer, retention, rotate
+from vrxmpp.cli.audit_policy import officer, renew_storage_key, retention, rotate
 from vrxmpp.cli.audit_reading import export, search, show
 from vrxmpp.cli.client import NotRunning
 from vrxmpp.cli.output import Place, local_micros, print_json, print_table, printable, progress
@@ -40,7 +41,7 @@ def audit() -> None:
     """Look after the audit archive, prove it, and read it on record."""
 
 
-for part in (search, show, export, officer, hold, retention, expire, erase, rotate):
+for part in (search, show, export, officer, hold, retention, expire, erase, rotate, renew_storage_key):
     audit.add_command(part)
 
 

@@ -9,12 +9,14 @@ import click
 
 from vrxmpp.audit.identity import Identity, PublicKey
 from vrxmpp.audit.keys import KeyStore
-from vrxmpp.audit.office import change, policy, rotate_root
+from vrxmpp.audit.office import change, policy, replace_lost_storage_key, rotate_root
 from vrxmpp.audit.policy import Retention
 from vrxmpp.cli.audit_desk import Who, by_officer, by_operator, desk, read_day, tell, visit
+from vrxmpp.cli.offline import open_database
 from vrxmpp.cli.output import local_micros, print_json, print_table
 from vrxmpp.cli.owner import become_owner
 from vrxmpp.cli.settings import Settings, config_option, json_option, pass_settings
+from vrxmpp.store.sealer import forget_sealed
 
 # -- officers
 
@@ -171,3 +173,26 @@ def rotate(settings: Settings, why: dict[str, str], new: str) -> None:
     rotate_root(config.state, config.audit.root_key, new, **why)
     text = f'replaced; now write root_key = "{new}" into [audit]' if new else "replaced"
     tell(settings, text, root_key=new or config.audit.root_key)
+
+
+@click.command("renew-storage-key")
+@by_operator
+@json_option
+@config_option
+@pass_settings
+def renew_storage_key(settings: Settings, why: dict[str, str]) -> None:
+    """Make another storage key in the place of one that is lost, while the server is stopped.
+
+    Messages that wait sealed under the lost one can be delivered no more, and are forgotten: bring keys/storage.key
+    back from the backup of the keys instead, if there is one. What was said stays in the archive.
+    """
+    config = settings.config
+    become_owner(config.state)
+
+    def forget() -> int:
+        with open_database(config):  # which is made where there is none
+            return forget_sealed(config.database_url)
+
+    count = replace_lost_storage_key(config.state, config.audit.root_key, forget, **why)
+    text = f"there is another storage key; messages that waited sealed under the lost one, and are forgotten: {count}"
+    tell(settings, text, forgotten=count)

@@ -10,7 +10,7 @@ from os import urandom
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Engine, bindparam, func, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from vrxmpp.store.engine import open_engine, outward, writing
@@ -35,6 +35,7 @@ _PLAIN_ROWS = Statement(
 _SEAL_ROW = Statement(
     update(offline_messages).where(offline_messages.c.number == bindparam("of")).values(stanza=bindparam("sealed"))
 )
+_FORGET_SEALED = Statement(delete(offline_messages).where(func.substr(offline_messages.c.stanza, 1, 1) != b"<"))
 
 
 class StorageSealer:
@@ -93,6 +94,23 @@ def seal_waiting(url: str, sealer: Sealer) -> int:
     engine = open_engine(url)
     try:
         return _seal_rows(engine, sealer)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise outward(error) from None
+    finally:
+        engine.dispose()
+
+
+def forget_sealed(url: str) -> int:
+    """Delete all that waits sealed in a database, whose storage key is lost, and return how many rows that were.
+
+    Raises ``StorageError``. What waits unsealed stays.
+    """
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            writing(connection)
+            with connection.begin():
+                return _FORGET_SEALED.run(connection)
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise outward(error) from None
     finally:
