@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -216,7 +217,7 @@ def test_green_is_only_what_leaves_nothing_to_say(archive: Path, monkeypatch: py
         ),
         ({"unarchived": 2}, "red", "2 messages were passed on without being archived"),
         ({"missing": 3}, "red", "3 messages should be in the archive, and are not"),
-        ({"lost": 1}, "amber", "1 notes found no room"),
+        ({"lost": 1}, "amber", "1 note found no room"),
         ({"on_failure": "deliver"}, "amber", "messages are passed on when they cannot be archived"),
         ({"colour": "amber", "reasons": ["no checkpoint leaves"]}, "amber", "no checkpoint leaves"),
         ({"colour": "red", "reasons": ["the log has only 1"]}, "red", "the log has only 1"),
@@ -392,7 +393,7 @@ def test_a_record_is_shown_whole(archive: Path) -> None:
 
 @pytest.mark.parametrize("time", ["yesterday", "2026-13-01", "9999-12-31T25:00"])
 def test_what_is_no_time(archive: Path, time: str) -> None:
-    assert "is no time like 2026-11-24" in fail(2, "search", "--since", time, *SHEET_READ)
+    assert "is no day or time like 2026-11-24" in fail(2, "search", "--since", time, *SHEET_READ)
 
 
 def test_a_window_that_ends_before_it_begins(archive: Path) -> None:
@@ -411,6 +412,70 @@ def test_an_export_verifies_but_for_the_signature(archive: Path) -> None:
     assert fail(1, "export", "out", *SHEET_READ, "hello") == f"vrxmpp: {archive}/out exists already\n"
 
 
+def test_what_is_no_message_is_told_in_a_line(archive: Path) -> None:
+    after = {"limits": {"account": {"sessions": 10, "roster_items": 1000}}, "host": [{"domain": "library.example"}]}
+    facts = [
+        (Type.CONFIG, "configuration", {"event": "started", "after": after, "before": {}}),
+        (
+            Type.SESSION,
+            ALICE,
+            {"event": "logged in", "session": f"{ALICE}/desk", "address": "192.0.2.1", "guest": False},
+        ),
+    ]
+    with ledger(BEGIN + 2 * DAY) as log:
+        log.append(
+            [
+                Entry(type, "audit" if type == Type.CONFIG else "staff", of, f"{json.dumps(said)}\n".encode())
+                for type, of, said in facts
+            ]
+        )
+    found = vrxmpp("search", *SHEET_READ, "--type", "config", "--type", "session").stdout.splitlines()
+    assert [line.split("\t")[-1] for line in found] == [
+        "started: new, limits.account.sessions 10, limits.account.roster_items 1000, host[0].domain library.example",
+        f"logged in: session {ALICE}/desk, address 192.0.2.1",
+    ]
+    assert records("config")[0]["facts"]["after"] == after
+    assert '"sessions": 10' in succeed("show", found[0].partition("\t")[0], *SHEET_READ)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize(
+    ("options", "days"),
+    [
+        (("--since", str(FIRST + timedelta(days=1))), "12"),
+        (("--until", str(FIRST + timedelta(days=1))), "01"),
+        (("--since", f"{FIRST}T12:00", "--until", f"{FIRST}T12:01"), "0"),
+        (("--since", f"{FIRST}T12:00:01"), "12"),
+        (("--since", f"{FIRST}T13:00+01:00", "--until", f"{FIRST}T13:01+01:00"), "0"),
+        (("--since", "0001-01-01", "--until", "9999-12-31"), "012"),
+    ],
+)
+def test_times_are_utc_wherever_the_machine_is(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, zone: str, options: tuple[str, ...], days: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        found = vrxmpp("search", *SHEET_READ, *options, "hello").stdout.splitlines()
+        shown = vrxmpp("status").stdout
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert [line.split("\t")[-1] for line in found] == [f"hello {day}" for day in days]
+    assert f"Last record\t{datetime.now(UTC):%Y-%m-%d}" in shown
+    assert " UTC\n" in shown
+
+
+def test_a_number_that_no_record_can_have(archive: Path) -> None:
+    index = "9" * 30
+    assert fail(1, "show", index, *SHEET_READ) == f"vrxmpp: there is no record {index}\n"
+
+
+def test_an_export_that_cannot_be_made_says_where(archive: Path) -> None:
+    said = fail(1, "export", "no/where", *SHEET_READ)
+    assert said == f"vrxmpp: {archive}/no/where cannot be made: No such file or directory\n"
+
+
 # -- proving
 
 
@@ -423,9 +488,29 @@ def test_what_is_sound_is_said_to_be_and_recorded(archive: Path) -> None:
     before = size()
     said = succeed("verify", "--officer", "recovery", "--identity", "sheet.txt")
     assert said.splitlines()[-1].startswith("consistent in itself, but nobody you named vouches for it")
-    assert "Opened\t6, and 0 not for want of a key\n" in said
+    assert "Contents checked\t6; 0 stayed sealed, 0 are erased or withheld\n" in said
+    assert "what is sealed" not in said
     [verified] = records("verify")
     assert verified["facts"] | {"size": before, "records": before, "problems": 0} == verified["facts"]
+
+
+def test_what_no_identity_opened_is_said_not_to_be_checked(archive: Path) -> None:
+    hidden = "what is sealed, but for its hashes: --officer and --identity would open it"
+    said = succeed("verify")
+    assert said.startswith(f"not checked: {hidden}\n")
+    assert "Contents checked\tnone: that takes an identity\n" in said
+    assert json.loads(succeed("verify", "--json"))["warnings"][0] == hidden
+    (archive / "jane.txt").write_text(succeed("officer", "add", "jane"))
+    said = succeed("verify", "--officer", "jane", "--identity", "jane.txt")
+    assert "not sealed to jane: their records could not be opened\n" in said
+    assert "Contents checked\t0; 7 stayed sealed" in said
+
+
+def test_what_is_no_checkpoint_is_not_the_fault_of_the_archive(archive: Path) -> None:
+    Path("log").write_text("a line of a log\n")
+    before = size()
+    assert "what begins with 'a line of a log' is no signed checkpoint" in fail(2, "verify", "--checkpoint", "log")
+    assert size() == before
 
 
 def test_the_record_that_is_wrong_is_named(archive: Path) -> None:
@@ -457,14 +542,16 @@ def test_a_checkpoint_kept_elsewhere_is_held_against_the_log(archive: Path) -> N
 
 def test_who_names_an_officer_gives_their_identity(archive: Path) -> None:
     for alone in (("--officer", "recovery"), ("--identity", "sheet.txt")):
-        assert "both --officer and --identity" in fail(2, "verify", *alone)
+        for command in ("verify", "expire"):
+            assert "both --officer and --identity" in fail(2, command, *alone)
 
 
 # -- holds, retention, expiry, erasure
 
 
 def test_what_is_held_is_neither_erased_nor_expired(archive: Path) -> None:
-    assert succeed("hold", "add", "--person", CAROL, "--until", str(FIRST), *SHEET_READ) == "hold 1 added\n"
+    added = vrxmpp("hold", "add", "--person", CAROL, "--until", str(FIRST), *SHEET_READ)
+    assert added.stdout == f"hold 1 added: all that {CAROL} has said or heard, up to {FIRST}\n"
     [held] = json.loads(succeed("hold", "list", "--json", *SHEET_READ))
     assert (held["person"], held["first"], held["last"]) == (CAROL, None, str(FIRST))
     erase = ("erase", "--yes", "--basis", "GDPR 17(1)(a)", "--case", "9", *SHEET_READ[:4])
@@ -489,12 +576,48 @@ def test_what_is_held_is_neither_erased_nor_expired(archive: Path) -> None:
     assert succeed("verify").splitlines()[-1].startswith("consistent")
 
 
+def test_a_hold_is_told_in_words_and_what_may_be_misspelt_as_well(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = ("hold", "add", *SHEET_READ)
+    stopped = vrxmpp(*hold, "--person", ALICE, "--since", "2026-01-01", "--until", "2026-02-01")
+    assert stopped.stdout == f"hold 1 added: all that {ALICE} has said or heard, from 2026-01-01 to 2026-02-01\n"
+    assert stopped.stderr.startswith(f"note: whether there is an account {ALICE} was not checked: the server is not ")
+    asked: list[Json] = []
+
+    def accounts(request: Json) -> Json:
+        asked.append(request)
+        return [{"jid": ALICE}]
+
+    @contextmanager
+    def connected(settings: Settings) -> Iterator[object]:
+        yield accounts
+
+    monkeypatch.setattr(Settings, "server", connected)
+    both = vrxmpp(*hold, "--conversation", ALICE, CAROL)
+    assert both.stdout == f"hold 2 added: what {ALICE} and {CAROL} have said to each other, on all days\n"
+    assert both.stderr.startswith("note: museum.example is no domain of this server")
+    assert vrxmpp(*hold, "--person", BOB).stderr == f"note: there is no account {BOB} now\n"
+    assert ALICE not in str(asked)  # the server's log is not for the names of those who are held
+    assert succeed(*hold, "--since", "2026-01-01") == "hold 4 added: everything, from 2026-01-01 on\n"
+    [*_, listed] = json.loads(succeed("hold", "list", "--json", *SHEET_READ))
+    assert (
+        json.loads(succeed(*hold, "--since", "2026-01-01", "--json")) | {"hold": 4, "since": listed["since"]} == listed
+    )
+
+
+def test_years_without_end_do_not_keep_anything_from_expiring(archive: Path) -> None:
+    succeed("retention", "set", "audit", "--days", "9999999999")
+    succeed("retention", "set", "staff", "--days", "2")
+    assert vrxmpp("expire").stderr == "1 day expired, 0 left\n"
+
+
 def test_a_dry_run_changes_nothing(archive: Path) -> None:
     succeed("retention", "set", "staff", "--days", "2")
     before = size()
     result = vrxmpp("expire", "--dry-run")
-    assert (result.stdout, result.stderr) == (f"staff\t{FIRST}\n", "1 would expire\n")
-    assert json.loads(succeed("expire", "--dry-run", "--json")) == [["staff", str(FIRST)]]
+    assert (result.stdout, result.stderr) == (f"staff\t{FIRST}\n", "1 day would expire\n")
+    assert json.loads(succeed("expire", "--dry-run", "--json")) == [{"class": "staff", "day": str(FIRST)}]
     assert size() == before
 
 
@@ -503,7 +626,7 @@ def test_a_conversation_is_erased_and_the_rest_stays(archive: Path) -> None:
     who = SHEET_READ[:4]
     assert "Aborted" in fail(1, *erase, *who, input="n\n")
     result = vrxmpp(*erase, *who, input="y\n")
-    assert result.stdout.startswith(f"1 records of {FIRST} erased: record ")
+    assert result.stdout.startswith(f"1 record of {FIRST} erased: record ")
     assert [each["text"] for each in records("message")[:2]] == ["(erased)", "secret 0"]
     erased = next(each["facts"] for each in records("access") if each["facts"]["what"] == "erase")
     assert (erased["purpose"], erased["case"]) == ("GDPR 17", "9")
@@ -541,7 +664,7 @@ def test_the_root_key_is_replaced_and_everything_stays_readable(archive: Path) -
         recorder.listen()
         assert fail(1, "rotate") == "vrxmpp: the server is running, and has the root key in use: stop it first\n"
     assert (archive / "state/keys/root.key").read_text() == before
-    assert succeed("rotate", "--purpose", "yearly") == "replaced\n"
+    assert succeed("rotate", "--purpose", "yearly") == "the root key is replaced: make both backups anew\n"
     after = (archive / "state/keys/root.key").read_text()
     assert after != before
     assert succeed("recover", "--identity", "sheet.txt") == after
@@ -552,7 +675,7 @@ def test_the_root_key_is_replaced_and_everything_stays_readable(archive: Path) -
 def test_the_root_key_moves_to_another_source(archive: Path) -> None:
     key = archive / "elsewhere.key"
     said = succeed("rotate", "--to", f"file:{key}")
-    assert said == f'replaced; now write root_key = "file:{key}" into [audit]\n'
+    assert said.endswith(f', and write root_key = "file:{key}" into [audit]\n')
     assert fail(1, "officer", "list").startswith("vrxmpp: ")
     with (archive / "vrxmpp.toml").open("a") as config:
         config.write(f'[audit]\nroot_key = "file:{key}"\n')

@@ -24,6 +24,7 @@ from vrxmpp.audit.office import Visit
 from vrxmpp.audit.page import write_page
 from vrxmpp.audit.policy import Json
 from vrxmpp.audit.reader import Query, Search
+from vrxmpp.audit.summary import describe_query
 from vrxmpp.audit.transcript import Transcripts
 
 _PAUSE = 0.1  # seconds
@@ -81,7 +82,10 @@ def _refuse_existing(target: Path) -> None:
 @contextmanager
 def _made_whole(target: Path) -> Iterator[Path]:
     """Yield a directory that becomes the target if all goes well, and else goes away."""
-    directory = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
+    try:
+        directory = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
+    except OSError as error:
+        raise ExportError(f"{target} cannot be made: {error.strerror}") from None
     try:
         yield directory
         _refuse_existing(target)
@@ -200,7 +204,7 @@ class _Export:
             ("Made", f"{written(self._made)} by {self._visit.name}"),
             ("Case", self._visit.case),
             ("Purpose", self._visit.purpose),
-            ("Chosen", json.dumps(self._query.to_json(), ensure_ascii=False)),
+            ("Chosen", describe_query(self._query.to_json())),
             ("Records", f"{self._count}, of which {self._withheld} have no text"),
         ]
         with (self._directory / "messages.html").open("w", encoding="utf-8") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from vrxmpp.audit.identity import PublicKey
@@ -41,7 +41,7 @@ class Retention:
 
     def is_over(self, day: date, today: date) -> bool:
         """Whether what was recorded on a day has been kept for as long as it must be."""
-        return self.days is not None and day + timedelta(days=self.days) < today
+        return self.days is not None and (today - day).days > self.days
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,20 @@ import click
 from vrxmpp.admin import AdminError, Json
 from vrxmpp.audit import files
 from vrxmpp.audit.desk import DeskError
+from vrxmpp.audit.found import written
 from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.notary import LOG
 from vrxmpp.audit.recovery import SHEET, open_escrow
-from vrxmpp.cli.audit_desk import desk, identity_option, officer_option
+from vrxmpp.cli.audit_desk import both, desk, identity_option, officer_option
 from vrxmpp.cli.audit_erasure import erase, expire, hold
 from vrxmpp.cli.audit_policy import officer, renew_storage_key, retention, rotate
 from vrxmpp.cli.audit_reading import export, search, show
 from vrxmpp.cli.client import NotRunning
-from vrxmpp.cli.output import Place, local_micros, print_json, print_table, printable, progress
+from vrxmpp.cli.output import Place, counted, print_json, print_table, printable, progress, utc_time
 from vrxmpp.cli.owner import become_owner
 from vrxmpp.cli.settings import Settings, config_option, json_option, pass_settings
-from vrxmpp_verify import Report, read_checkpoints, verify_directory, verify_export
+from vrxmpp_verify import Checkpoint, Report, read_checkpoints, verify_directory, verify_export
 
 AMBER = 6
 """Exit code of a status that is neither green nor red."""
@@ -114,7 +115,7 @@ def status(settings: Settings) -> None:
     colour = "red" if "red" in colours else "amber" if "amber" in colours else "green"
     if settings.json:
         texts = [{"colour": each, "reason": reason} for each, reason in reasons]
-        print_json({"colour": colour, "reasons": texts, "log": log} | server)
+        print_json({"colour": colour, "reasons": texts, "log": _log_as_json(log)} | server)
     else:
         click.secho(f"The archive is {colour}.", fg=_TERMINAL_COLOURS[colour], bold=True)
         for each, reason in reasons:
@@ -162,7 +163,7 @@ def _judge_server(server: Json) -> Reasons:
         if archive["missing"]:
             reasons.append(("red", f"{archive['missing']} messages should be in the archive, and are not"))
         if archive["lost"]:
-            reasons.append(("amber", f"{archive['lost']} notes found no room since the start"))
+            reasons.append(("amber", f"{counted(archive['lost'], 'note')} found no room since the start"))
         if archive["on_failure"] == "deliver":
             reasons.append(("amber", "messages are passed on when they cannot be archived (on_failure)"))
     if checkpoints is not None:
@@ -175,7 +176,7 @@ def _judge_verification(verification: Json) -> Reasons:
     reasons = []
     if verification is not None:
         if verification["problems"]:
-            found = f"the server has verified the archive and found {verification['problems']} problems"
+            found = f"the server has verified the archive and found {counted(verification['problems'], 'problem')}"
             reasons.append(("red", f"{found} (vrxmpp audit verify)"))
         if verification["trouble"]:
             reasons.append(("amber", f"the server could not verify the archive: {verification['trouble']}"))
@@ -188,8 +189,16 @@ def _judge_log(log: Json) -> Reasons:
         if log["recovery_sheet"]:
             reasons.append(("amber", "nobody has stored the recovery sheet yet (vrxmpp audit init)"))
         if log["todo"]:
-            reasons.append(("amber", f"{len(log['todo'])} erasures are recorded and not finished"))
+            reasons.append(("amber", f"recorded and not finished: {counted(len(log['todo']), 'erasure')}"))
     return reasons
+
+
+def _log_as_json(log: Json) -> Json:
+    """Write times as all answers have them."""
+    if log is None:
+        return None
+    last = None if log["last"] is None else written(log["last"])
+    return log | {"last": last, "witnessed": [sink | {"at": written(sink["at"])} for sink in log["witnessed"]]}
 
 
 def _log_rows(log: Json) -> Iterator[tuple[str, str]]:
@@ -197,10 +206,10 @@ def _log_rows(log: Json) -> Iterator[tuple[str, str]]:
         return
     yield "Archive", log["origin"]
     yield "Records", f"{log['size']}, {log['today']} of them today"
-    yield "Last record", local_micros(log["last"])
-    yield "Last signed", "never" if log["checkpoint"] is None else f"with {log['checkpoint']} records"
+    yield "Last record", utc_time(log["last"])
+    yield "Last signed", "never" if log["checkpoint"] is None else f"with {counted(log['checkpoint'], 'record')}"
     for sink in log["witnessed"]:
-        yield f"Taken by {sink['sink']}", f"{sink['size']} records, {local_micros(sink['at'])}"
+        yield f"Taken by {sink['sink']}", f"{counted(sink['size'], 'record')}, {utc_time(sink['at'])}"
     yield "Officers", ", ".join(log["officers"])
     yield "Holds", str(log["holds"])
 
@@ -261,27 +270,43 @@ def verify(
 ) -> None:
     """Check every record of the archive, or of the copy or export in DIRECTORY, and tell what is wrong with which.
 
-    With an officer's identity every text is opened, too. That the archive here was verified is recorded in it. The exit
-    code is 1 if anything is wrong. Without --vkey and --checkpoint a forgery, too, can be consistent in itself: the
-    last line says who vouches for it.
+    With an officer's identity every text is opened, too; without, what is sealed stays unread, and its length and hash
+    are checked. That the archive here was verified is recorded in it. The exit code is 1 if anything is wrong. Without
+    --vkey and --checkpoint a forgery, too, can be consistent in itself: the last line says who vouches for it.
     """
     checkpoints = read_checkpoints(kept)
-    if bool(officer) != bool(identity):
-        raise click.UsageError("Say both --officer and --identity, or none of them.")
-    opener = (officer, identity) if officer and identity else None
+    for note in checkpoints:
+        _check_note(note)
+    opener = both(officer, identity)
     if directory is None:
         become_owner(settings.config.state)  # a copy may be anybody's
     report = _verify(settings.config.state, directory, opener, checkpoints, vkeys)
+    is_sealed = opener is None and not _is_export(directory)
+    if is_sealed:
+        report.warnings.insert(0, "what is sealed, but for its hashes: --officer and --identity would open it")
     if settings.json:
         print_json(report.to_json())
     else:
-        _tell(report)
+        _tell(report, is_sealed)
     if directory is None:
         facts = {"size": report.size, "records": report.records, "problems": report.found}
         with desk(settings) as ask:
             ask("record", type="verify", facts=facts | {"seconds": round(report.seconds, 3)})
     if not report.sound:
         raise SystemExit(1)
+
+
+def _check_note(note: str) -> None:
+    """Refuse what was not a checkpoint to begin with: that would not be the archive's fault."""
+    try:
+        Checkpoint.parse(note)
+    except ValueError:
+        text = f"what begins with {note.strip()[:40]!r} is no signed checkpoint"
+        raise click.BadParameter(text, param_hint="--checkpoint") from None
+
+
+def _is_export(directory: Path | None) -> bool:
+    return directory is not None and (directory / "manifest.json").exists()
 
 
 def _verify(
@@ -294,7 +319,7 @@ def _verify(
     place = Place()
     with progress("Verifying", lambda: place.now):
         try:
-            if directory and (directory / "manifest.json").exists():
+            if directory and _is_export(directory):
                 return verify_export(directory, checkpoints=checkpoints, vkeys=vkeys, progress=place.move)
             return verify_directory(
                 directory or state / "audit",
@@ -308,19 +333,19 @@ def _verify(
             raise click.UsageError(str(error)) from None
 
 
-def _tell(report: Report) -> None:
+def _tell(report: Report, is_sealed: bool) -> None:
     for problem in report.problems:
         click.echo(printable(str(problem)))
     if report.found > len(report.problems):
         click.echo(f"and {report.found - len(report.problems)} more problems")
     for warning in report.warnings:
         click.echo(printable(f"not checked: {warning}"))
+    contents = f"{report.opened}; {report.unopened} stayed sealed, {report.gone} are erased or withheld"
     rows = [
-        ("Records", f"{report.records} of {report.size}"),
+        ("Records checked", f"{report.records} of {report.size}: their place in the log, hashes and checkpoints"),
+        ("Contents checked", "none: that takes an identity" if is_sealed else contents),
         ("Root", b64encode(report.root).decode() or "not known"),
-        ("Opened", f"{report.opened}, and {report.unopened} not for want of a key"),
-        ("Without text", f"{report.gone}, erased or withheld"),
-        ("Covered from outside", f"{report.vouched} records"),
+        ("Covered from outside", counted(report.vouched, "record")),
         ("Time", f"{report.seconds:.1f} s"),
     ]
     print_table((), rows)

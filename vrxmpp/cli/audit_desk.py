@@ -114,6 +114,13 @@ def by_officer(purpose: str = "purpose") -> Callable[[Command], Command]:
     return decorate
 
 
+def both(officer: str | None, identity: str | None) -> tuple[str, str] | None:
+    """Return who asks, if somebody does: an officer's name goes with an identity. Raises UsageError."""
+    if bool(officer) != bool(identity):
+        raise click.UsageError("Say both --officer and --identity, or none of them.")
+    return (officer, identity) if officer and identity else None
+
+
 def by_operator(command: Command) -> Command:
     """Give a command the options that say why an operator does it; it gets ``why``: by, purpose and case."""
 

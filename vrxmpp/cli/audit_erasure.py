@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
 import click
 
+from vrxmpp.admin import AdminError
 from vrxmpp.audit.erasure import (
     Erased,
     Expired,
@@ -18,11 +20,13 @@ from vrxmpp.audit.erasure import (
     release_hold,
 )
 from vrxmpp.audit.erasure import expire as expire_days
+from vrxmpp.audit.found import written
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.office import policy
 from vrxmpp.audit.policy import Hold
 from vrxmpp.cli.audit_desk import (
     Who,
+    both,
     by_officer,
     conversation_option,
     desk,
@@ -34,7 +38,7 @@ from vrxmpp.cli.audit_desk import (
     tell,
     visit,
 )
-from vrxmpp.cli.output import local_micros, print_json, print_table, printable
+from vrxmpp.cli.output import counted, print_json, print_table, printable, utc_time
 from vrxmpp.cli.settings import Settings, config_option, json_option, pass_settings
 
 # -- holds
@@ -67,7 +71,36 @@ def add(
     """Hold what a person, a conversation, or all, have said on some days or ever."""
     with visit(settings, who) as office:
         added = add_hold(office, person=person or "", conversation=conversation or "", first=since, last=until)
-    tell(settings, f"hold {added.id} added", hold=added.id)
+    tell(settings, f"hold {added.id} added: {_describe(added)}", **_hold_as_json(added))
+    for doubt in _doubts(settings, [person or "", *(conversation or "").split(" ")]):
+        click.echo(printable(f"note: {doubt}"), err=True)
+
+
+def _describe(hold: Hold) -> str:
+    """Say what is held."""
+    what = [f"all that {hold.person} has said or heard"] if hold.person else []
+    what += [f"what {hold.conversation.replace(' ', ' and ')} have said to each other"] if hold.conversation else []
+    first, last = hold.first, hold.last
+    when = f"from {first} to {last}" if first and last else f"from {first} on" if first else f"up to {last}"
+    return f"{', and of that '.join(reversed(what)) or 'everything'}, {when if first or last else 'on all days'}"
+
+
+def _doubts(settings: Settings, addresses: list[str]) -> Iterator[str]:
+    """Say which addresses may be misspelt. The names of those that are held are given to nobody for that."""
+    ours = {host.domain for host in settings.config.hosts}
+    for address in dict.fromkeys(filter(None, addresses)):
+        domain = address.rpartition("@")[2]
+        if domain not in ours:
+            yield f"{domain} is no domain of this server: of {address} there is what people here have exchanged with it"
+            continue
+        try:
+            with settings.server() as ask:
+                accounts = {each["jid"] for each in ask({"command": "user list", "domain": domain})}
+        except AdminError as error:
+            yield f"whether there is an account {address} was not checked: {error}"
+        else:
+            if address not in accounts:
+                yield f"there is no account {address} now"
 
 
 @hold.command("release")
@@ -106,7 +139,7 @@ def list_all(settings: Settings, who: Who) -> None:
                 str(each.last or ""),
                 each.case,
                 each.by,
-                local_micros(each.since),
+                utc_time(each.since),
             )
             for each in holds
         ],
@@ -122,7 +155,7 @@ def _hold_as_json(hold: Hold) -> dict[str, Any]:
         "last": hold.last and hold.last.isoformat(),
         "case": hold.case,
         "by": hold.by,
-        "since": hold.since,
+        "since": written(hold.since),
     }
 
 
@@ -142,14 +175,15 @@ def expire(settings: Settings, dry_run: bool, officer: str | None, identity: str
     Where something of such a day is held, only an officer can destroy the rest of it: give their identity.
     """
     today, state = datetime.now(UTC).date(), settings.config.state
+    who = both(officer, identity)
     if dry_run:
         with desk(settings) as ask:
             days = list(outlived(policy(ask), KeyStore(state / "keys"), today))
         _tell_due(settings, days)
         return
-    if officer and identity:
-        with visit(settings, Who(officer, identity, "expiry", "retention")) as office:
-            done = expire_days(office.ask, state, by=officer, today=today, visit=office)
+    if who:
+        with visit(settings, Who(*who, "expiry", "retention")) as office:
+            done = expire_days(office.ask, state, by=office.name, today=today, visit=office)
     else:
         with desk(settings) as ask:
             done = expire_days(ask, state, by=operator(), today=today)
@@ -158,10 +192,10 @@ def expire(settings: Settings, dry_run: bool, officer: str | None, identity: str
 
 def _tell_due(settings: Settings, days: list[tuple[str, date]]) -> None:
     if settings.json:
-        print_json([[class_name, day.isoformat()] for class_name, day in days])
+        print_json([{"class": class_name, "day": day.isoformat()} for class_name, day in days])
     else:
         print_table(("Class", "Day"), [(class_name, day.isoformat()) for class_name, day in days])
-        click.echo(f"{len(days)} would expire", err=True)
+        click.echo(f"{counted(len(days), 'day')} would expire", err=True)
 
 
 def _tell_expired(settings: Settings, done: Expired) -> None:
@@ -178,7 +212,7 @@ def _tell_expired(settings: Settings, done: Expired) -> None:
     )
     for each in done.left:
         click.echo(printable(f"{each.class_name} {each.day} is left: {each.why}"), err=True)
-    click.echo(f"{len(done.erased)} expired, {len(done.left)} left", err=True)
+    click.echo(f"{counted(len(done.erased), 'day')} expired, {len(done.left)} left", err=True)
 
 
 @click.command("erase")
@@ -212,7 +246,7 @@ def erase(
             erased = [erase_message(office, record or 0)]
     for each in erased:
         if not settings.json:
-            click.echo(f"{each.removed} records of {each.day} erased: record {each.record} says so")
+            click.echo(f"{counted(each.removed, 'record')} of {each.day} erased: record {each.record} says so")
     if settings.json:
         print_json([_erased_as_json(each) for each in erased])
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from vrxmpp.audit.found import written
 from vrxmpp.audit.identity import Identity, PublicKey
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.office import change, policy, replace_lost_storage_key, rotate_root
-from vrxmpp.audit.policy import Retention
+from vrxmpp.audit.policy import Officer, Retention
 from vrxmpp.cli.audit_desk import Who, by_officer, by_operator, desk, read_day, tell, visit
 from vrxmpp.cli.offline import open_database
-from vrxmpp.cli.output import local_micros, print_json, print_table
+from vrxmpp.cli.output import counted, print_json, print_table, utc_time
 from vrxmpp.cli.owner import become_owner
 from vrxmpp.cli.settings import Settings, config_option, json_option, pass_settings
 from vrxmpp.store.sealer import forget_sealed
@@ -57,7 +58,7 @@ def add_officer(settings: Settings, why: dict[str, str], name: str, public: str 
 
 @officer.command("share")
 @click.argument("name")
-@click.option("--since", callback=read_day, help="Only this day and those after it.")
+@click.option("--since", callback=read_day, help="Only this day (UTC) and those after it.")
 @by_officer()
 @json_option
 @config_option
@@ -66,7 +67,8 @@ def share(settings: Settings, who: Who, name: str, since: date | None) -> None:
     """Let the officer NAME read the days so far that you can read."""
     with visit(settings, who) as office:
         days = office.share(name, since)
-    tell(settings, f"{len(days)} files of keys shared with {name}", shared=[[each, str(day)] for each, day in days])
+    shared = [{"class": class_name, "day": day.isoformat()} for class_name, day in days]
+    tell(settings, f"{counted(len(days), 'file')} of keys shared with {name}", shared=shared)
 
 
 @officer.command("list")
@@ -78,12 +80,17 @@ def list_officers(settings: Settings) -> None:
     with desk(settings) as ask:
         officers = policy(ask).officers
     if settings.json:
-        print_json({name: {"public": o.public, "added": o.added, "removed": o.removed} for name, o in officers.items()})
+        print_json({name: _officer_as_json(each) for name, each in officers.items()})
         return
     print_table(
         ("Officer", "Added", "Removed", "Public key"),
-        [(name, local_micros(o.added), local_micros(o.removed), o.public) for name, o in officers.items()],
+        [(name, utc_time(o.added), utc_time(o.removed), o.public) for name, o in officers.items()],
     )
+
+
+def _officer_as_json(each: Officer) -> dict[str, str | None]:
+    removed = None if each.removed is None else written(each.removed)
+    return {"public": each.public, "added": written(each.added), "removed": removed}
 
 
 @officer.command("remove")
@@ -171,7 +178,8 @@ def rotate(settings: Settings, why: dict[str, str], new: str) -> None:
     config = settings.config
     become_owner(config.state)
     rotate_root(config.state, config.audit.root_key, new, **why)
-    text = f'replaced; now write root_key = "{new}" into [audit]' if new else "replaced"
+    text = "the root key is replaced: make both backups anew"
+    text += f', and write root_key = "{new}" into [audit]' if new else ""
     tell(settings, text, root_key=new or config.audit.root_key)
 
 

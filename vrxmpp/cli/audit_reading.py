@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,31 @@ from vrxmpp.audit.export import export as make_export
 from vrxmpp.audit.found import Found
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.reader import END, Query, Search
+from vrxmpp.audit.summary import summarise
 from vrxmpp.cli.audit_desk import Command, Who, by_officer, visit
-from vrxmpp.cli.output import Echo, Place, as_json, local_micros, print_json, print_table, printable, progress
+from vrxmpp.cli.output import Echo, Place, as_json, counted, print_json, print_table, printable, progress, utc_time
 from vrxmpp.cli.settings import Settings, config_option, json_option, pass_settings
 
 _TYPES = [type.name.lower() for type in Type]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _read_moment(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """Read a day or a time of this machine's clock (ISO 8601); return microseconds since 1970, UTC."""
+    """Read a day or a time (ISO 8601), UTC unless it says otherwise; return microseconds since 1970."""
     if value is None:
         return None
+    whole_day = timedelta(days=1) if parameter.name == "until" else timedelta()
     try:
-        moment = datetime.fromisoformat(value)
-        if parameter.name == "until" and len(value) == len("2026-11-24"):
-            moment += timedelta(days=1)  # all of that day
-        return int(moment.astimezone().timestamp() * 1_000_000)
-    except (ValueError, OverflowError, OSError):
-        raise click.BadParameter(f"{value!r} is no time like 2026-11-24 or 2026-11-24T10:30") from None
+        moment, rest = datetime.combine(date.fromisoformat(value), time(), UTC), whole_day
+    except ValueError:
+        try:
+            moment, rest = datetime.fromisoformat(value), timedelta()
+        except ValueError:
+            likes = "like 2026-11-24, 2026-11-24T10:30 (UTC) or 2026-11-24T10:30+01:00"
+            raise click.BadParameter(f"{value!r} is no day or time {likes}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH + rest) // timedelta(microseconds=1)
 
 
 def selecting(command: Command) -> Command:
@@ -67,8 +74,10 @@ def selecting(command: Command) -> Command:
             metavar="JID",
             help="Only what this one, or a domain, is a side of.",
         ),
-        click.option("--until", callback=_read_moment, help="Up to this time, or the end of this day."),
-        click.option("--since", callback=_read_moment, help="From this time, or the beginning of this day."),
+        click.option(
+            "--until", callback=_read_moment, metavar="TIME", help="Before this time, or up to and with this day (UTC)."
+        ),
+        click.option("--since", callback=_read_moment, metavar="TIME", help="From this time or day on (UTC)."),
     ):
         with_query = option(with_query)
     return with_query
@@ -84,7 +93,8 @@ def search(settings: Settings, who: Who, query: Query) -> None:
     """Find what has each WORD in it, in the time and with the addresses that the options say.
 
     That you search, and for what, is recorded first. What is found is printed as it is found: for people on a terminal,
-    else a line each, with --json an object of JSON on each line.
+    else a line each, with --json an object of JSON on each line. All times are UTC; a TIME is one like 2026-11-24,
+    2026-11-24T10:30 or, of another zone, 2026-11-24T10:30+01:00.
     """
     with visit(settings, who) as office:
         found = office.search(query)
@@ -97,7 +107,7 @@ def search(settings: Settings, who: Who, query: Query) -> None:
 
 
 def _print_lines(found: Found, echo: Echo) -> None:
-    echo(printable(f"{found.index}  {local_micros(found.time)}  {found.kind}  {_sides(found)}"), bold=True)
+    echo(printable(f"{found.index}  {utc_time(found.time)}  {found.kind}  {_sides(found)}"), bold=True)
     for line in _text(found).splitlines():
         echo(f"    {printable(line)}")
 
@@ -117,10 +127,10 @@ def _sides(found: Found) -> str:
 
 
 def _text(found: Found) -> str:
-    """Return what is said: the text, after what became of it, or, where there is no stanza, the facts."""
+    """Return what is said: the text, after what became of it, or, where there is no stanza, what happened."""
     if found.problem or found.stanza:
-        return f"({found.outcome}) {found.text}" if found.outcome else found.text
-    return " ".join(f"{name}={_plain(value)}" for name, value in found.facts.items())
+        return f"({found.outcome}) {found.text}".strip() if found.outcome else found.text
+    return summarise(found.type, found.facts)
 
 
 def _plain(value: Json) -> str:
@@ -144,9 +154,9 @@ def _as_json(found: Found) -> Json:
 
 def _conclude(found: Search, number: int) -> None:
     """Say how much was found, and what stayed closed, beside what was asked for."""
-    click.echo(f"{number} found in {found.scanned} records", err=True)
+    click.echo(f"{number} found in {counted(found.scanned, 'record')}", err=True)
     if found.unread:
-        click.echo(f"{found.unread} records could not be read: they are erased, or not sealed to you", err=True)
+        click.echo(f"not readable: {counted(found.unread, 'record')}, erased or not sealed to you", err=True)
     for _, _, why in found.unopened:
         click.echo(printable(f"not searched: {why}"), err=True)
 
@@ -171,7 +181,7 @@ def show(settings: Settings, who: Who, indices: tuple[int, ...]) -> None:
 def _print_whole(found: Found) -> None:
     rows = [
         ("Record", str(found.index)),
-        ("Time", f"{local_micros(found.time)} ({found.at})"),
+        ("Time", found.at),
         ("Type", found.kind),
         ("Class", found.class_name or "public"),
         ("Conversation", found.conversation or "not known"),
@@ -214,7 +224,7 @@ def _exported_rows(done: Exported) -> list[tuple[str, str]]:
         ("Directory", str(done.directory)),
         ("Records", f"{done.records}, of which {done.withheld} without their text"),
         ("Conversations", f"{done.conversations}, each day of each counted"),
-        ("Proven in", f"a log of {done.size} records, countersigned by {done.cosigned}"),
+        ("Proven in", f"a log of {counted(done.size, 'record')}, countersigned by {done.cosigned}"),
         ("SHA-256 of manifest.json", done.manifest),
     ]
 
@@ -222,4 +232,5 @@ def _exported_rows(done: Exported) -> list[tuple[str, str]]:
 def _exported_as_json(done: Exported) -> Json:
     values = {name: getattr(done, name) for name in ("records", "withheld", "conversations", "size", "cosigned")}
     values |= {"directory": str(done.directory), "signed": done.is_signed, "manifest_sha256": done.manifest}
-    return values | {"unopened": [[class_name, day.isoformat(), why] for class_name, day, why in done.unopened]}
+    unopened = [{"class": class_name, "day": day.isoformat(), "why": why} for class_name, day, why in done.unopened]
+    return values | {"unopened": unopened}

@@ -68,8 +68,8 @@ def _explain(error: Exception) -> tuple[str, int]:
             return f"vrxmpp: {error}", NOT_RUNNING
         case AdminError() | StorageError():
             return f"vrxmpp: {error}", FAILED
-        case OSError(filename=str(path), strerror=reason):
-            return f"vrxmpp: {path}: {reason}", FAILED
+        case OSError(filename=str() | None as path, strerror=str(reason)):
+            return f"vrxmpp: {path}: {reason}" if path else f"vrxmpp: {reason}", FAILED
     if isinstance(error, _ARCHIVE_ERRORS):
         return f"vrxmpp: {printable(str(error))}", FAILED
     return f"vrxmpp: internal error: {type(error).__name__}: {error}", FAILED

@@ -54,9 +54,14 @@ def local_time(text: str | None) -> str:
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M") if text else ""
 
 
-def local_micros(time: int | None) -> str:
-    """Write a time in microseconds since 1970 as the administrator's clock shows it; nothing for no time."""
-    return "" if time is None else datetime.fromtimestamp(time / 1e6, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def utc_time(time: int | None) -> str:
+    """Write a time in microseconds since 1970 for people, to the second, UTC; nothing for no time."""
+    return "" if time is None else datetime.fromtimestamp(time // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many there are of something."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def printable(text: str) -> str:
