@@ -38,7 +38,7 @@ WHO = {"by": "jane", "purpose": "complaint", "case": "17"}
                 "before": CAROL,
                 "after": CAROL | {"subscription": "to", "asked": True},
             },
-            "contact carol@museum.example, subscription now to (was none), asked now yes (was none)",
+            "contact carol@museum.example, subscription now to (was none), asked now yes (was no)",
         ),
         (
             Type.ROSTER,
@@ -55,7 +55,7 @@ WHO = {"by": "jane", "purpose": "complaint", "case": "17"}
                 "after": {"s2s": {"enabled": False}, "host": [{"domain": "a"}, {"domain": "c"}]},
                 "not_in_force": ["s2s.starttls"],
             },
-            "reloaded: not_in_force s2s.starttls, s2s.enabled now none (was yes), host[1].domain now c (was b)",
+            "reloaded: not_in_force s2s.starttls, s2s.enabled now no (was yes), host[1].domain now c (was b)",
         ),
         (
             Type.CONFIG,

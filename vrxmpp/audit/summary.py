@@ -76,7 +76,7 @@ def _changes(facts: Json) -> Iterator[str]:
         yield "configured as before"
     elif not before:
         yield "new"
-        yield from (f"{name} {value}" for name, value in after.items() if value)
+        yield from (f"{name} {value}" for name, value in after.items() if value not in ("", "no"))
     elif not after:
         yield "removed"
     else:
@@ -95,6 +95,8 @@ def _leaves(value: Json, path: str = "") -> Iterator[tuple[str, str]]:
             case [{}, *_]:
                 for number, one in enumerate(each):
                     yield from _leaves(one, f"{path}{name}[{number}].")
+            case False:
+                yield path + name, "no"
             case str() if each.startswith("<"):  # the request of somebody who wants to be a contact
                 yield path + name, "yes"
             case _:
