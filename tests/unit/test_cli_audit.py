@@ -513,6 +513,14 @@ def test_what_is_no_checkpoint_is_not_the_fault_of_the_archive(archive: Path) ->
     assert size() == before
 
 
+def test_a_verification_that_cannot_be_put_on_record_says_so(archive: Path) -> None:
+    with ledger(BEGIN + 3 * DAY):
+        result = vrxmpp("verify")
+    assert "consistent in itself" in result.stdout
+    assert result.stderr.startswith("vrxmpp: that this was verified could not be put on record: another process")
+    assert result.exit_code == 1
+
+
 def test_the_record_that_is_wrong_is_named(archive: Path) -> None:
     damage("UPDATE records SET payload = zeroblob(length(payload)) WHERE idx = 3")
     result = vrxmpp("verify")

@@ -290,8 +290,11 @@ def verify(
         _tell(report, is_sealed)
     if directory is None:
         facts = {"size": report.size, "records": report.records, "problems": report.found}
-        with desk(settings) as ask:
-            ask("record", type="verify", facts=facts | {"seconds": round(report.seconds, 3)})
+        try:
+            with desk(settings) as ask:
+                ask("record", type="verify", facts=facts | {"seconds": round(report.seconds, 3)})
+        except (DeskError, OSError) as error:
+            raise DeskError(f"that this was verified could not be put on record: {error}") from None
     if not report.sound:
         raise SystemExit(1)
 

@@ -53,8 +53,8 @@ def hold() -> None:
 @hold.command("add")
 @click.option("--person", callback=read_address, metavar="JID", help="All that this one has said or heard.")
 @conversation_option
-@click.option("--since", callback=read_day, help="From this day on (UTC).")
-@click.option("--until", callback=read_day, help="Up to and with this day (UTC).")
+@click.option("--since", callback=read_day, metavar="DAY", help="From this day on (UTC).")
+@click.option("--until", callback=read_day, metavar="DAY", help="Up to and with this day (UTC).")
 @by_officer()
 @json_option
 @config_option
@@ -217,7 +217,7 @@ def _tell_expired(settings: Settings, done: Expired) -> None:
 
 @click.command("erase")
 @conversation_option
-@click.option("--day", callback=read_day, help="The day of the conversation (UTC).")
+@click.option("--day", callback=read_day, metavar="DAY", help="The day of the conversation (UTC).")
 @click.option("--record", type=click.IntRange(0), metavar="INDEX", help="Only this message.")
 @click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
 @by_officer("basis")

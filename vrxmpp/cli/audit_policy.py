@@ -58,7 +58,7 @@ def add_officer(settings: Settings, why: dict[str, str], name: str, public: str 
 
 @officer.command("share")
 @click.argument("name")
-@click.option("--since", callback=read_day, help="Only this day (UTC) and those after it.")
+@click.option("--since", callback=read_day, metavar="DAY", help="Only this day (UTC) and those after it.")
 @by_officer()
 @json_option
 @config_option
