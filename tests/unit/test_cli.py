@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Callable, Iterator
@@ -14,20 +15,24 @@ from datetime import datetime
 from pathlib import Path
 from threading import Thread
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from vrxmpp import __version__
 from vrxmpp.admin import AdminError, Json
-from vrxmpp.cli import output, users
+from vrxmpp.cli import main, output, users
+from vrxmpp.cli.audit import AMBER
 from vrxmpp.cli.main import cli
 from vrxmpp.cli.offline import open_database
+from vrxmpp.cli.s2s import UNREACHABLE
 from vrxmpp.config import load
 from vrxmpp.config.reference import reference
 from vrxmpp.store import open_stores
 from vrxmpp.store.database import Database
 from vrxmpp.store.interfaces import Credentials
 
+ROOT = Path(__file__).parents[2]
 CONFIG = """
 state = "state"
 [[host]]
@@ -423,6 +428,19 @@ def test_a_bug_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_not_understood_has_exit_code_2(arguments: tuple[str, ...]) -> None:
     assert vrxmpp(*arguments).exit_code == 2
+
+
+def test_the_exit_codes_that_are_documented_are_those_there_are() -> None:
+    there = {0, main.FAILED, click.UsageError.exit_code, main.NOT_RUNNING, main.MISCONFIGURED, UNREACHABLE, AMBER}
+    table = (ROOT / "docs/operating.md").read_text().partition("## Exit codes\n")[2]
+    rows = [re.split(r" *\| *", line) for line in table.splitlines() if re.match(r"\| \d", line)]
+    assert {int(row[1]) for row in rows if row[2]} == there
+    told = " ".join(str(main.cli.help).split()).partition("Exit codes:")[2]
+    assert {int(code) for code in re.findall(r"\d", told)} == there
+
+
+def test_a_disk_that_is_full_is_no_internal_error() -> None:
+    assert main._explain(OSError(28, "No space left on device")) == ("vrxmpp: No space left on device", 1)
 
 
 def test_the_version() -> None:
