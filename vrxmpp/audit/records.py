@@ -16,6 +16,7 @@ from vrxmpp.audit.tree import STORED, inclusion_proof, leaf_hash, root_at, root_
 DAY = 86_400_000_000  # microseconds
 
 _EPOCH = date(1970, 1, 1)
+_LARGEST = 2**63 - 1  # integer of SQLite
 
 _TYPE, _CONVERSATION, _KEY_ID = column(slice(TYPE, TYPE + 1)), column(CONVERSATION), column(KEY_ID)
 _SLICE = 4096  # records read at a time: no transaction stays open while somebody looks at what was found
@@ -72,7 +73,8 @@ class Records:
 
     def row(self, index: int) -> Row:
         """Return a record. RecordsError if there is none."""
-        row: Row | None = next(self._rows("SELECT idx, leaf, payload FROM records WHERE idx = ?", index), None)
+        rows = self._rows("SELECT idx, leaf, payload FROM records WHERE idx = ?", min(index, _LARGEST))
+        row: Row | None = next(rows, None)
         if row is None:
             raise RecordsError(f"there is no record {index}")
         return row
