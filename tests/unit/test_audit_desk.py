@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.offices import CHAT, DAY, JANE, JOHN, MONDAY, NOON, ORIGIN, ROOT, Archive, message, said
+from tests.offices import CHAT, DAY, JANE, JOHN, MONDAY, NOON, ORIGIN, ROOT, TUESDAY, Archive, message, said
 from vrxmpp.audit.desk import FOR_THE_SERVER, DeskError
 from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.frames import Frames, Kind, frame_json
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.ledger import LedgerError
-from vrxmpp.audit.office import AccessError, Visit, open_desk, rotate_root
+from vrxmpp.audit.office import AccessError, Visit, finish, open_desk, policy, rotate_root
 from vrxmpp.audit.policy import Policy, Retention
 from vrxmpp.audit.reader import Query
 from vrxmpp.audit.recovery import SHEET
@@ -103,6 +103,7 @@ def test_a_failed_try_is_recorded(archive: Archive, name: str, identity: str, re
 def test_a_removed_officer_is_not_let_in_and_has_no_day_left(archive: Archive) -> None:
     archive.add(message("hello"))
     archive.change("remove_officer", name="john")
+    finish(archive)
     with pytest.raises(AccessError, match="no officer john"):
         archive.visit("john", JOHN)
     with pytest.raises(SealError):
@@ -112,7 +113,7 @@ def test_a_removed_officer_is_not_let_in_and_has_no_day_left(archive: Archive) -
 def test_no_officer_is_removed_off_the_record(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     archive.add(message("hello"))
 
-    def refuse(*_: object) -> int:
+    def refuse(*_: object, **__: object) -> int:
         raise LedgerError("the disk is full")
 
     with monkeypatch.context() as full:
@@ -122,9 +123,70 @@ def test_no_officer_is_removed_off_the_record(archive: Archive, monkeypatch: pyt
     assert archive.reader("john", JOHN).show(0).text == "hello"
 
 
+@pytest.mark.parametrize("step", ["before the first day", "after it"])
+def test_an_officer_whose_removal_was_interrupted_loses_the_keys_when_the_log_is_opened_again(
+    archive: Archive, root_key: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr("vrxmpp.audit.keys._SLICE", 0)
+    archive.add(message("hello"))
+    archive.next_day()
+    archive.add(message("hello"))
+    archive.change("remove_officer", name="john")
+    if step == "after it":
+        assert archive("finish")
+    assert "john" in archive.keys.officers("staff", TUESDAY)
+    archive.ledger.close()
+    with open_desk(archive.state, root_key) as ask:
+        assert set(policy(ask).public_keys()) == {"jane"}
+        assert {archive.keys.officers(*of) for of in archive.keys.list()} == {frozenset({"jane"})}
+        assert not ask("finish")
+    archive.keys.share("staff", MONDAY, "jane", JANE, new_name="john", new_public=JOHN.public)
+    with open_desk(archive.state, root_key):
+        assert "john" in archive.keys.officers("staff", MONDAY)  # it is done once
+
+
+def test_a_removal_that_fails_is_done_with_the_next(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive.change("add_officer", name="jim", public=Identity.generate().public.text)
+    archive.add(message("hello"))
+
+    def refuse(*_: object) -> None:
+        raise SealError("the disk is full")
+
+    archive.change("remove_officer", name="john")
+    with monkeypatch.context() as full:
+        full.setattr(archive.keys, "withdraw", refuse)
+        with pytest.raises(DeskError, match="john was removed, and could not be taken from all keys: the disk is full"):
+            finish(archive)
+    archive.change("remove_officer", name="jim")
+    finish(archive)
+    assert archive.keys.officers("staff", MONDAY) == {"jane"}
+
+
+def test_who_is_an_officer_again_keeps_the_keys(archive: Archive) -> None:
+    archive.change("remove_officer", name="john")
+    archive.change("add_officer", name="john", public=JOHN.public.text)
+    archive.add(message("hello"))
+    finish(archive)
+    assert archive.keys.officers("staff", MONDAY) == {"jane", "john"}
+
+
+def test_the_answer_to_a_removal_comes_when_it_is_done(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrxmpp.audit.keys._SLICE", 0)
+    archive.add(message("hello"))
+    archive.visit().change("remove_officer", name="john")
+    assert archive.keys.officers("staff", MONDAY) == {"jane"}
+
+
+def test_messages_are_counted_in_a_part_of_the_log(archive: Archive) -> None:
+    kinds = [Type.MESSAGE, Type.OUTCOME, Type.EDIT, Type.RETRACT, Type.MESSAGE]
+    archive.add(*(message("x", type=type) for type in kinds))
+    assert [archive("count", first=0, until=until) for until in range(6)] == [0, 1, 1, 2, 3, 4]
+    assert archive("count", first=1, until=4) == 2
+
+
 def test_an_officer_who_alone_opens_a_day_stays_one(archive: Archive) -> None:
     archive.add(message("hello"))
-    archive.keys.withdraw("jane")
+    archive.keys.withdraw(("jane",), iter(archive.keys.list()))
     before = archive.ledger.policy, archive.ledger.size
     with pytest.raises(DeskError, match="would open to nobody without john"):
         archive.change("remove_officer", name="john")
@@ -260,7 +322,7 @@ def test_what_it_does_not_know_it_refuses(archive: Archive, request_: Any) -> No
 
 
 def test_the_server_may_not_ask_for_what_officers_do() -> None:
-    assert {"status", "checkpoint", "configure", "keep", "witnessed"} == FOR_THE_SERVER
+    assert {"status", "checkpoint", "configure", "count", "keep", "witnessed"} == FOR_THE_SERVER
 
 
 def test_a_configuration_is_recorded_with_what_was_before(archive: Archive) -> None:

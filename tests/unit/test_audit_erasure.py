@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -408,6 +409,13 @@ def test_the_desk_destroys_no_day_that_is_held(archive: Archive) -> None:
     key = ["staff", "2026-11-23", keys.key_id.hex()]
     with pytest.raises(DeskError, match="2026-11-23 is held: hold 1"):
         archive("erase", kind="expiry", access=0, key=key, removed=[[0, 3]], holds=[1])
-    with pytest.raises(DeskError, match="not all of the class and day"):
-        archive("erase", kind="expiry", access=0, key=key, removed=[[0, 4]], holds=[1], content="eA==")
+    before = (archive.state / "keys" / "days" / "2026-11-23.staff.json").read_bytes()
+    content = b64encode(before).decode()
+    with pytest.raises(DeskError, match="no records 0 to 99"):
+        archive("erase", kind="expiry", access=0, key=key, removed=[[0, 99]], holds=[1], content=content)
+    with pytest.raises(DeskError, match="does not understand"):
+        archive("erase", kind="expiry", access=0, key=key, removed=[[0, 3]], holds=[1], content="eA==")
+    archive.change("remove_officer", name="john")
+    with pytest.raises(DeskError, match="officers have just changed"):
+        archive("erase", kind="expiry", access=0, key=key, removed=[[0, 3]], holds=[1], content=content)
     assert texts(archive)[0] == "one"

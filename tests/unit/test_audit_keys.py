@@ -217,20 +217,42 @@ def test_a_wrap_that_belongs_to_another_day_is_not_shared(store: KeyStore, days:
 def test_an_officer_who_leaves_opens_nothing_more(store: KeyStore) -> None:
     for day in (MONDAY, TUESDAY):
         made(store, day)
-    store.withdraw("john")
+    assert not store.withdraw(("john",), iter(store.list()))
     for day in (MONDAY, TUESDAY):
         store.open_as_officer("staff", day, "jane", JANE)
         with pytest.raises(SealError, match="not sealed to john"):
             store.open_as_officer("staff", day, "john", JOHN)
-    store.withdraw("john")
+    assert not store.withdraw(("john",), iter(store.list()))
+
+
+def test_officers_leave_one_day_after_the_other(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrxmpp.audit.keys._SLICE", 0)
+    for day in (MONDAY, TUESDAY):
+        made(store, day)
+    days = iter(store.list())
+    assert store.withdraw(("john", "jim"), days)
+    assert [store.officers("staff", day) for day in (MONDAY, TUESDAY)] == [{"jane"}, {"jane", "john"}]
+    store.destroy("staff", TUESDAY)  # meanwhile
+    assert store.withdraw(("john", "jim"), days)
+    assert not store.withdraw(("john", "jim"), days)
 
 
 def test_the_only_one_who_opens_a_day_does_not_leave(store: KeyStore) -> None:
     made(store)
     store.make("staff", TUESDAY, ROOT, {"john": JOHN.public})
-    with pytest.raises(SealError, match="2026-11-24 would open to nobody"):
-        store.withdraw("john")
-    store.open_as_officer("staff", MONDAY, "john", JOHN)
+    for refuse in (lambda: store.check_withdrawal("john"), lambda: store.withdraw(("john",), iter(store.list()))):
+        with pytest.raises(SealError, match="2026-11-24 would open to nobody"):
+            refuse()
+    store.open_as_officer("staff", TUESDAY, "john", JOHN)
+
+
+def test_only_days_since_another_are_closed(store: KeyStore) -> None:
+    for day in (MONDAY, TUESDAY):
+        made(store, day)
+    store.close(date(2026, 11, 25), TUESDAY)
+    assert store.open_as_root("staff", MONDAY, ROOT)
+    with pytest.raises(SealError, match="is closed"):
+        store.open_as_root("staff", TUESDAY, ROOT)
 
 
 def test_another_root_key_opens_what_the_old_one_did(store: KeyStore, days: Path) -> None:

@@ -12,17 +12,15 @@ from typing import Any
 
 import pytest
 
-from tests.audit_log import OFFICER, ROOT, Archive, check, message
+from tests.audit_log import Archive, check, message
 from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import PUBLIC, Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
-from vrxmpp.audit.policy import Policy, Retention
+from vrxmpp.audit.policy import Retention
 from vrxmpp.audit.rotation import read_root, rotate
-from vrxmpp.audit.seal import wrap
-from vrxmpp.audit.sealed_policy import policy_key
 
 CHANGE = Entry(Type.CONFIG, "audit", "audit", b"{}\n")
 
@@ -127,22 +125,6 @@ def test_nobody_else_records_a_policy(archive: Archive, ledger: Ledger) -> None:
     assert ledger.size == 0
 
 
-def test_an_archive_from_before_such_records_goes_on_and_gets_one_with_the_next_change(archive: Archive) -> None:
-    policy = Policy().add_officer("recovery", OFFICER.public, 0)
-    old = wrap(policy_key(ROOT), json.dumps(policy.to_json()).encode(), b"policy")
-    put_back(archive, {"policy": old})
-    execute(archive, "DROP INDEX policies")
-    with closing(archive.open()) as ledger:
-        assert ledger.policy == policy
-        ledger.append([message("x")])
-        lock(ledger, 30)
-    with closing(archive.open()) as ledger:
-        assert ledger.policy.retention_of("staff").locked
-    put_back(archive, {"policy": old})
-    with pytest.raises(LedgerError, match="record 2"):
-        archive.open()
-
-
 def test_the_newest_record_is_found_however_many_there_are(archive: Archive, ledger: Ledger) -> None:
     asked: list[str] = []
     lock(ledger, 30)
@@ -171,16 +153,3 @@ def test_another_root_key_leaves_the_hash_as_it_is(tmp_path: Path, changed: bool
     rotate("file", keys)
     with closing(open_it()) as ledger:
         assert (ledger.policy, ledger.size) == (policy, size)
-
-
-def test_the_root_key_of_an_archive_from_before_is_replaced(tmp_path: Path) -> None:
-    initialise(tmp_path, "file", "a.example/audit")
-    keys, audit = tmp_path / "keys", tmp_path / "audit"
-    policy = Policy().add_officer("recovery", OFFICER.public, 0)
-    old = wrap(policy_key(read_root("file", keys)), json.dumps(policy.to_json()).encode(), b"policy")
-    with closing(sqlite3.connect(audit / "ledger.sqlite")) as connection, connection:
-        connection.execute("DELETE FROM state WHERE name LIKE 'policy%'")
-        connection.execute("INSERT INTO state VALUES ('policy', ?)", (old,))
-    rotate("file", keys)
-    with closing(Ledger.open(audit, KeyStore(keys), read_root("file", keys))) as ledger:
-        assert ledger.policy == policy

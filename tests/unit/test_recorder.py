@@ -41,6 +41,9 @@ class Book:
         self.batches: list[int] = []
         self.runs: dict[bytes, int] = {}
         self.full = False
+        self.stuck = False
+        self.steps = 0  # that are left
+        self.stepped: list[int] = []  # how many batches there were at each
         self.before: Callable[[], None] = lambda: None  # is called before each batch
         self.alarm: Callable[[str], None] = lambda text: None
 
@@ -61,8 +64,14 @@ class Book:
     def committed(self, run: bytes) -> int:
         return self.runs.get(run, 0)
 
-    def count(self, types: Any, since: int) -> int:
-        return sum(entry.type in types for entry in self.entries[since:])
+    def step(self) -> bool:
+        if self.stuck:
+            raise LedgerError("the disk is full")
+        if not self.steps:
+            return False
+        self.steps -= 1
+        self.stepped.append(len(self.batches))
+        return self.steps > 0
 
 
 class Clerk:
@@ -255,14 +264,6 @@ def test_a_server_cannot_make_up_what_others_record(running: Running, type: Type
     assert running.book.entries == []
 
 
-def test_a_server_may_ask_how_many_messages_are_in_a_part_of_the_log(running: Running) -> None:
-    kinds = [Type.MESSAGE, Type.SESSION, Type.EDIT, Type.OUTCOME, Type.RETRACT, Type.MESSAGE]
-    running.book.entries = [Entry(kind, "staff", "", b"") for kind in kinds]
-    running.start().server.send(HELLO, frame_json(Kind.ASK, {"ask": "count", "id": 1, "first": 1, "until": 5}))
-    running.server.read()
-    assert running.server.read() == (Kind.ANSWER, {"id": 1, "ok": 2})
-
-
 @pytest.mark.parametrize(
     "nonsense",
     [
@@ -416,3 +417,34 @@ def test_when_nothing_happens_it_looks_whether_the_day_is_over(
     running.start()
     assert running.server.read() == (Kind.NEWS, {"alarm": "the day is over"})
     assert running.book.entries == []
+
+
+def test_erasures_are_finished_step_by_step_between_batches(running: Running) -> None:
+    running.book.steps = 5
+    running.server.end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    running.server.send(HELLO, *(entry(number) for number in range(1, 1201)))
+    running.start()
+    running.end()
+    assert running.book.stepped == [0, 1, 2, 3], "the rest is for the next recorder"
+
+
+def test_what_a_visitor_has_erased_is_finished_when_the_visitor_is_gone(running: Running) -> None:
+    running.start().server.send(HELLO)
+    visitor = running.visit()
+    visitor.send(frame_json(Kind.ASK, {"ask": "change", "id": 1}))
+    running.book.steps = 5
+    visitor.read()
+    visitor.end.close()
+    running.server.send(*(frame_json(Kind.ASK, {"ask": "status", "id": number}) for number in range(20)))
+    for _ in range(23):  # READY, who has its time, and that they are done with it
+        running.server.read()
+    assert running.book.steps == 0
+
+
+def test_an_erasure_that_cannot_be_finished_is_told_once_and_hinders_nobody(running: Running) -> None:
+    running.book.stuck = True
+    running.start().server.send(HELLO)
+    said = [running.server.read() for _ in range(2)]
+    assert (Kind.NEWS, {"alarm": "the disk is full"}) in said
+    running.server.send(entry(1))
+    assert running.server.read()[0] is Kind.COMMITTED

@@ -78,7 +78,8 @@ def test_a_log_that_was_closed(archive: Archive) -> None:
 
 
 def test_an_erasure_that_was_interrupted(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive.ledger, "finish_erasures", lambda: None)
+    monkeypatch.setattr(archive.ledger._unfinished, "settle", lambda: None)
+    monkeypatch.setattr(archive.ledger._unfinished, "step", lambda: False)
     erase_message(archive.visit(), 10)
     report = check(Path(shutil.copytree(archive.state, tmp_path / "crashed")), keyed=True)
     assert ([str(problem) for problem in report.problems], report.unopened) == ([], 298)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from vrxmpp.audit.files import make_directory
+from vrxmpp.audit.leaf import KEY_ID_COLUMN, TYPE_COLUMN, Type, literals
 from vrxmpp.audit.tree import STORED, leaf_hash, root_of
 
 FILE = "ledger.sqlite"
@@ -18,9 +20,10 @@ VERSION = 1
 
 _PATIENCE = 0.5  # seconds for which another process may keep the file locked
 _CHECKPOINT = 500  # pages of the write-ahead log, until they are moved into the file
-_SLICE = 5_000  # payloads dropped in one transaction
+_CLEANING = 0.05  # for which one may keep old pages in use that are to be overwritten
+_SLICE = 0.02  # seconds for which payloads are dropped, before others have their turn
 
-_INDEX = "CREATE INDEX IF NOT EXISTS policies ON records (idx) WHERE substr(leaf, 5, 1) = x'12'"
+_IS_POLICY = f"{TYPE_COLUMN} = {literals([bytes([Type.POLICY])])}"
 _SCHEMA = (
     "CREATE TABLE records (idx INTEGER PRIMARY KEY, leaf BLOB NOT NULL, payload BLOB)",
     "CREATE TABLE nodes (level INTEGER, position INTEGER, hash BLOB, PRIMARY KEY (level, position)) WITHOUT ROWID",
@@ -29,7 +32,7 @@ _SCHEMA = (
     "CREATE TABLE runs (run BLOB PRIMARY KEY, committed INTEGER NOT NULL)",
     "CREATE TABLE state (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
     "CREATE TABLE todo (record INTEGER PRIMARY KEY, work TEXT NOT NULL)",
-    _INDEX,
+    f"CREATE INDEX policies ON records (idx) WHERE {_IS_POLICY}",
     f"PRAGMA user_version = {VERSION}",
 )
 
@@ -51,7 +54,6 @@ class Database:
         try:
             if self.value("PRAGMA user_version") != VERSION:
                 raise LedgerError(f"{self._path} is no archive that this program knows")
-            self.value(_INDEX)  # archives from before have none
         except LedgerError:
             self.close()
             raise
@@ -120,9 +122,7 @@ class Database:
 
     def newest_policy(self) -> tuple[bytes, bytes | None] | None:
         """Return leaf and payload of the newest record of type 18; None if there is none. It looks at no other."""
-        question = (
-            "SELECT leaf, CAST(payload AS BLOB) FROM records INDEXED BY policies WHERE substr(leaf, 5, 1) = x'12'"
-        )
+        question = f"SELECT leaf, CAST(payload AS BLOB) FROM records INDEXED BY policies WHERE {_IS_POLICY}"
         return next(self.rows(f"{question} ORDER BY idx DESC LIMIT 1"), None)
 
     def subtree(self, level: int, position: int) -> bytes:
@@ -140,19 +140,22 @@ class Database:
             raise LedgerError(f"the archive is damaged: of the records from {position << level} on, some are missing")
         return root_of(hashes)
 
-    def drop_payloads(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Drop the payloads of these records, first and last, those that are left."""
-        for first, last in ranges:
-            for start in range(first, last + 1, _SLICE):
-                with self.transaction() as connection:
-                    connection.execute(
-                        "UPDATE records SET payload = NULL WHERE idx BETWEEN ? AND ? AND payload IS NOT NULL",
-                        (start, min(start + _SLICE - 1, last)),
-                    )
+    def drop_payloads(self, spans: Iterator[tuple[int, int]], key_id: bytes) -> bool:
+        """Drop what a key has sealed of the next of these records, first and last; return whether some may be left."""
+        dropping = "UPDATE records SET payload = NULL WHERE idx BETWEEN ? AND ? AND payload IS NOT NULL"
+        until = time.monotonic() + _SLICE
+        with self.transaction() as connection:
+            for first, last in spans:
+                connection.execute(f"{dropping} AND {KEY_ID_COLUMN} = ?", (first, last, key_id))
+                if time.monotonic() >= until:
+                    return True
+        return False
 
     def clean(self) -> None:
         """Empty the write-ahead log, which still has what was overwritten; later, if somebody is reading."""
+        self.value(f"PRAGMA busy_timeout = {int(_CLEANING * 1000)}")
         self.value("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.value(f"PRAGMA busy_timeout = {int(_PATIENCE * 1000)}")
 
     def _connected(self) -> sqlite3.Connection:
         if self._lock is None:

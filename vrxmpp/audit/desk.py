@@ -15,14 +15,15 @@ from vrxmpp.audit.days import AUDIT, day_of
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.identity import PublicKey
 from vrxmpp.audit.keys import KeyStore
-from vrxmpp.audit.leaf import Type
+from vrxmpp.audit.leaf import MESSAGES, Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
+from vrxmpp.audit.lines import json_line
 from vrxmpp.audit.policy import Json, Policy, PolicyError, Retention
 from vrxmpp.audit.records import Records, RecordsError, midnight
 from vrxmpp.audit.recovery import SHEET
 from vrxmpp.audit.seal import SealError
 
-FOR_THE_SERVER = frozenset(("checkpoint", "configure", "keep", "status", "witnessed"))
+FOR_THE_SERVER = frozenset(("checkpoint", "configure", "count", "keep", "status", "witnessed"))
 """What the process that talks to strangers may ask."""
 
 _HOUR = 3_600_000_000  # microseconds
@@ -61,6 +62,7 @@ class Desk:
             "status": self.status,
             "checkpoint": self.checkpoint,
             "configure": self.configure,
+            "count": self.count,
             "keep": self.keep,
             "witnessed": self.witnessed,
             "notes": self.notes,
@@ -68,6 +70,7 @@ class Desk:
             "record": self.record,
             "change": self.change,
             "erase": self.erase,
+            "finish": self.finish,
         }
         arguments = {name: value for name, value in request.items() if name not in ("ask", "id")}
         try:
@@ -113,8 +116,12 @@ class Desk:
         facts: Json = {"event": event, "after": after, "not_in_force": not_in_force}
         if policy.configuration != after:
             facts["before"] = policy.configuration
-        entry = Entry(Type.CONFIG, AUDIT, "configuration", _envelope(facts))
+        entry = Entry(Type.CONFIG, AUDIT, "configuration", json_line(facts))
         self._ledger.change_policy(replace(policy, configuration=after), [entry])
+
+    def count(self, first: int, until: int) -> int:
+        """Return how many messages there are from index ``first`` to before ``until``."""
+        return self._records.count(first, until, MESSAGES)
 
     def keep(self, size: int, note: str) -> None:
         """Keep a signed note on the log when it had this size."""
@@ -151,7 +158,7 @@ class Desk:
         """Change the policy, and record what it was before and is after; return the new policy, and the record's index.
 
         ``change`` is add_officer(name, public), remove_officer(name), set_retention(class, days, locked),
-        add_hold(person, conversation, first, last) or release_hold(hold).
+        add_hold(person, conversation, first, last) or release_hold(hold). ``finish`` takes the days from an officer.
         """
         part, apply = _CHANGES[change]
         before = self._ledger.policy
@@ -162,8 +169,6 @@ class Desk:
         if change == "remove_officer":
             self._keys.check_withdrawal(arguments["name"])
         index = self._ledger.change_policy(after, [_entry(kind, AUDIT, facts)])
-        if change == "remove_officer":
-            self._keys.withdraw(arguments["name"])
         return {"record": index, "policy": after.to_json()}
 
     def erase(
@@ -177,11 +182,13 @@ class Desk:
         content: str | None = None,
         resealed: dict[str, str] | None = None,
     ) -> int:
-        """Record an erasure and do it; return the place of its record. All of ``key`` and ``removed`` is one day's.
+        """Record an erasure and destroy the keys, ``finish`` does the rest; return the place of the record.
 
-        ``key`` is the class, the day and the key id. ``content`` (base64) is the day's new file of keys, None destroys
-        it. ``resealed`` has new payloads (base64) by index. ``holds`` are those on the day that were looked at: if it
-        is held in another way by now, or the whole day is to go, nothing is erased; nor is what is locked.
+        ``key`` is the class, the day and the key id, and ``removed`` the first and last of records: what that key has
+        sealed of them goes. ``content`` (base64) is the day's new file of keys, None destroys it. ``resealed`` has new
+        payloads (base64) by index. ``holds`` are those on the day that were looked at: if it is held in another way by
+        now, the whole day is to go, the file opens to somebody who is no officer, or the class is locked, nothing is
+        erased.
         """
         class_name, day, key_id = key[0], date.fromisoformat(key[1]), key[2]
         retention = self._ledger.policy.retention_of(class_name)
@@ -195,18 +202,20 @@ class Desk:
         payloads = {int(index): b64decode(text, validate=True) for index, text in (resealed or {}).items()}
         facts = {"kind": kind, "access": access, "key_id": key_id, "removed": removed}
         file = None if content is None else b64decode(content, validate=True)
+        if file and not set(json.loads(file)["wraps"]["officers"]) <= set(self._ledger.policy.public_keys()):
+            raise DeskError("the officers have just changed: try again")
         return self._ledger.erase(facts, payloads, class_name, day, file)
+
+    def finish(self) -> bool:
+        """Do some of what is left of erasures and removals; return whether there is more: then ask again."""
+        return self._ledger.step()
 
     def _append(self, type: Type, class_name: str, facts: Json) -> int:
         return self._ledger.append([_entry(type, class_name, facts)])
 
 
 def _entry(type: Type, class_name: str, facts: Json) -> Entry:
-    return Entry(type, class_name, class_name, _envelope(facts))  # the conversation of the class audit is named so, too
-
-
-def _envelope(facts: Json) -> bytes:
-    return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return Entry(type, class_name, class_name, json_line(facts))  # the conversation of the class audit is named so, too
 
 
 def _add_officer(policy: Policy, arguments: Json, now: int) -> Policy:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
+from itertools import groupby
 from os import urandom
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from vrxmpp.audit.found import Found
 from vrxmpp.audit.identity import PublicKey
 from vrxmpp.audit.keys import KeyStore
 from vrxmpp.audit.leaf import MESSAGES, Type
-from vrxmpp.audit.office import Ask, Visit, policy
+from vrxmpp.audit.office import Ask, Visit, finish, policy
 from vrxmpp.audit.policy import Hold, Policy
 from vrxmpp.audit.reader import ERASED, bare_address, conversation_name, people_of
 from vrxmpp.audit.records import Records
@@ -106,7 +107,8 @@ def erase_conversation(visit: Visit, conversation: str, first: date, last: date)
                 erasures.append(erasure)
     if not erasures:
         raise ErasureError("there is nothing of this conversation on these days")
-    return [erasure.do("conversation") for erasure in erasures]
+    with _finishing(visit.ask):
+        return [erasure.do("conversation") for erasure in erasures]
 
 
 def erase_message(visit: Visit, index: int) -> Erased:
@@ -120,7 +122,8 @@ def erase_message(visit: Visit, index: int) -> Erased:
         raise ErasureError(f"record {index} is {found.problem or 'no message'}")
     erasure = _Erasure(visit, found.class_name, found.day, access)
     erasure.leave_out_message(found)
-    return erasure.do("message")
+    with _finishing(visit.ask):
+        return erasure.do("message")
 
 
 def expire(ask: Ask, state: Path, *, by: str, today: date, visit: Visit | None = None) -> Expired:
@@ -139,15 +142,15 @@ def expire(ask: Ask, state: Path, *, by: str, today: date, visit: Visit | None =
     else:
         access = ask("record", type="access", facts={"by": by, "what": "expire", "days": days})
     in_force = policy(ask)
-    with closing(Records(state / "audit")) as records:
+    with closing(Records(state / "audit")) as records, _finishing(ask):
         for (class_name, day), key_id in due.items():
             holds = in_force.holds_on_day(day)
             if not holds:
-                removed = _ranges(index for index, _ in records.readable(*records.day(day), key_id))
+                readable = [index for index, _ in records.readable(*records.day(day), key_id)]
+                removed = [[readable[0], readable[-1]]] if readable else []
                 key = [class_name, day.isoformat(), key_id.hex()]
                 record = ask("erase", kind="expiry", access=access, key=key, removed=removed, holds=[])
-                count = sum(last - first + 1 for first, last in removed)
-                result.erased.append(Erased(class_name, day, record, count))
+                result.erased.append(Erased(class_name, day, record, len(readable)))
             elif visit is None:
                 result.left.append(Left(class_name, day, f"hold {holds[0].id}: an officer can expire the rest"))
             else:
@@ -241,7 +244,7 @@ class _Erasure:
             kind=kind,
             access=self._access,
             key=[class_name, day.isoformat(), key_id.hex()],
-            removed=_ranges(self.removed),
+            removed=_ranges(self._readable, set(self.removed)),
             holds=[hold.id for hold in self._policy.holds_on_day(day)],
             content=b64encode(content).decode(),
             resealed={str(index): b64encode(payload).decode() for index, payload in self._resealed.items()},
@@ -276,12 +279,19 @@ def _is_about(note: Found, message: Found) -> bool:
     return note.stanza == message.stanza or (note.id == message.id and {note.sender, note.recipient} == sides)
 
 
-def _ranges(indices: Iterable[int]) -> list[list[int]]:
-    """Return ascending indices as first and last of those without a gap."""
-    ranges: list[list[int]] = []
-    for index in indices:
-        if ranges and ranges[-1][1] == index - 1:
-            ranges[-1][1] = index
-        else:
-            ranges.append([index, index])
-    return ranges
+def _ranges(readable: Iterable[int], removed: Collection[int]) -> list[list[int]]:
+    """Return what is removed of the records of a class and day, ascending, as first and last.
+
+    What is of other classes and days may be between them: no erasure goes for that.
+    """
+    groups = [list(group) for is_removed, group in groupby(readable, removed.__contains__) if is_removed]
+    return [[group[0], group[-1]] for group in groups]
+
+
+@contextmanager
+def _finishing(ask: Ask) -> Iterator[None]:
+    """Have all of it done, the payloads dropped too, when this ends, in whatever way. Raises DeskError."""
+    try:
+        yield
+    finally:
+        finish(ask)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import json
+import time
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -15,12 +16,13 @@ from typing import Any
 
 from vrxmpp.audit import files
 from vrxmpp.audit.identity import Identity, PublicKey
+from vrxmpp.audit.lines import json_line
 from vrxmpp.audit.policy import check_class_name
 from vrxmpp.audit.seal import KEY_BYTES, SealError, unwrap, wrap
 
 ID_BYTES = 16
 
-_Files = list[tuple[tuple[str, date], dict[str, Any]]]  # with the class and day of each
+_SLICE = 0.02  # seconds for which files are changed, before others have their turn
 
 
 class KeyFileError(SealError):
@@ -68,7 +70,11 @@ class KeyStore:
 
     def key_ids(self) -> dict[bytes, tuple[str, date]]:
         """Return which class and day each key id belongs to."""
-        return {bytes.fromhex(self._read(*of)["key_id"]): of for of in self.list()}
+        return {self.key_id(*of): of for of in self.list()}
+
+    def key_id(self, class_name: str, day: date) -> bytes:
+        """Return the key id of a class and day."""
+        return bytes.fromhex(self._read(class_name, day)["key_id"])
 
     def open_as_root(self, class_name: str, day: date, root: bytes) -> DayKeys | None:
         """Return the keys of a day that is not closed; None if it has none yet."""
@@ -100,15 +106,15 @@ class KeyStore:
             files.replace(path, content)
         return keys
 
-    def close(self, before: date) -> None:
-        """Take all earlier days from the root key: from now on only officers open them.
+    def close(self, before: date, since: date = date.min) -> None:
+        """Take all earlier days, of those since another, from the root key: from now on only officers open them.
 
         A file that is damaged opens to nobody, and is left as it is.
         """
         with self._changing():
             for class_name, day in self.list():
-                if day >= before:
-                    return
+                if not since <= day < before:
+                    continue
                 try:
                     file = self._read(class_name, day)
                 except KeyFileError:
@@ -141,15 +147,26 @@ class KeyStore:
             file["wraps"]["officers"][new_name] = _text(new_public.seal(secret))
             self._write(class_name, day, file)
 
-    def withdraw(self, name: str) -> None:
-        """Take all days from an officer. SealError, with nothing changed, if one would then open to nobody."""
+    def withdraw(self, names: Collection[str], days: Iterator[tuple[str, date]]) -> bool:
+        """Take the next of these days from officers, for a few hundredths of a second; return whether any may be left.
+
+        SealError if one would then open to nobody.
+        """
+        until = time.monotonic() + _SLICE
         with self._changing():
-            for (class_name, day), file in self._without(name):
-                self._write(class_name, day, file)
+            for class_name, day in days:
+                if self._path(class_name, day).exists():  # else it was destroyed
+                    file = self._read(class_name, day)
+                    if _leave_out(file, names):
+                        self._write(class_name, day, file)
+                if time.monotonic() >= until:
+                    return True
+        return False
 
     def check_withdrawal(self, name: str) -> None:
         """SealError if an officer cannot be withdrawn."""
-        self._without(name)
+        for of in self.list():
+            _leave_out(self._read(*of), (name,))
 
     def rewrap_root(self, old_root: bytes, new_root: bytes) -> None:
         """Give the days that the root key opens to another. Done again after a crash, it does what was left."""
@@ -160,15 +177,6 @@ class KeyStore:
                 if wrapped:
                     file["wraps"]["root"] = _text(rewrap(old_root, new_root, wrapped, key_id))
                     self._write(class_name, day, file)
-
-    def _without(self, name: str) -> _Files:
-        """Return the files that are sealed to an officer, as they are without."""
-        held = [(of, file) for of in self.list() if name in (file := self._read(*of))["wraps"]["officers"]]
-        for (class_name, day), file in held:
-            del file["wraps"]["officers"][name]
-            if not file["wraps"]["officers"]:
-                raise SealError(f"{class_name} {day} would open to nobody without {name}")
-        return held
 
     def _path(self, class_name: str, day: date) -> Path:
         check_class_name(class_name)
@@ -184,7 +192,7 @@ class KeyStore:
             raise KeyFileError(f"{error.filename or self._days}: {error.strerror}") from None
 
     def _write(self, class_name: str, day: date, file: dict[str, Any]) -> None:
-        files.replace(self._path(class_name, day), _line(file))
+        files.replace(self._path(class_name, day), json_line(file))
 
     def _read(self, class_name: str, day: date) -> dict[str, Any]:
         """Read a file; all that is in it is of the right kind."""
@@ -231,14 +239,14 @@ def _seal(keys: DayKeys, root: bytes | None, officers: Mapping[str, PublicKey]) 
     wraps: dict[str, Any] = {"officers": {name: _text(public.seal(secret)) for name, public in officers.items()}}
     if root is not None:
         wraps["root"] = _text(wrap(root, secret, keys.key_id))
-    return _line(
+    return json_line(
         {
             "version": 1,
             "class": keys.class_name,
             "day": keys.day.isoformat(),
             "key_id": keys.key_id.hex(),
             "wraps": wraps,
-            "content": _text(wrap(secret, _line(content), keys.key_id)),
+            "content": _text(wrap(secret, json_line(content), keys.key_id)),
         }
     )
 
@@ -260,16 +268,21 @@ def _officer_secret(file: dict[str, Any], name: str, identity: Identity) -> byte
     return identity.open(_bytes(wrapped))
 
 
+def _leave_out(file: dict[str, Any], names: Collection[str]) -> bool:
+    """Leave out officers whom a file is sealed to; return whether there was one."""
+    officers = file["wraps"]["officers"]
+    leaving = [name for name in names if officers.pop(name, None) is not None]
+    if leaving and not officers:
+        raise SealError(f"{file['class']} {file['day']} would open to nobody without {' and '.join(leaving)}")
+    return leaving != []
+
+
 def _name(path: Path) -> tuple[str, date]:
     try:
         day, class_name, _ = path.name.split(".")
         return class_name, date.fromisoformat(day)
     except ValueError:
         raise KeyFileError(f"{path}: no file of keys has such a name") from None
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 def _text(raw: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from functools import partial
 from struct import Struct
@@ -79,6 +80,16 @@ class Leaf(NamedTuple):
         return cls._make(_LAYOUT.unpack(raw)[1:])
 
 
-def column(field: slice) -> str:
-    """Return a field of the column ``leaf`` as SQL has it, which counts from 1."""
+def _column(field: slice) -> str:
     return f"substr(leaf, {field.start + 1}, {field.stop - field.start})"
+
+
+# The same fields of the column ``leaf``, as SQL has them, which counts from 1.
+TYPE_COLUMN = _column(slice(TYPE, TYPE + 1))
+CONVERSATION_COLUMN = _column(CONVERSATION)
+KEY_ID_COLUMN = _column(KEY_ID)
+
+
+def literals(values: Iterable[bytes]) -> str:
+    """Return what a column may be, for the IN of SQL."""
+    return ",".join(f"x'{value.hex()}'" for value in values)

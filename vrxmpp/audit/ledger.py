@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 import time
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,17 +14,18 @@ from vrxmpp.audit.database import Database, LedgerError
 from vrxmpp.audit.days import Batch, Clock, Day, Reading, check_entries, day_of
 from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.keys import DayKeys, KeyStore
-from vrxmpp.audit.leaf import Leaf, Type
+from vrxmpp.audit.leaf import KEY_ID_COLUMN, Leaf, Type
+from vrxmpp.audit.lines import json_line
 from vrxmpp.audit.policy import Json, Policy, PolicyError
 from vrxmpp.audit.positions import Positions, drop
 from vrxmpp.audit.seal import SALT_BYTES, SealError
 from vrxmpp.audit.sealed_policy import hash_policy, open_policy, seal_policy
 from vrxmpp.audit.tree import Frontier, consistency_proof, inclusion_proof, root_at
+from vrxmpp.audit.unfinished import Span, Unfinished, note_erasure, note_leaving
 
 __all__ = ["Ledger", "LedgerError", "Witnessed"]
 
 _HOUR = 3_600_000_000
-_KEY_ID = 50  # where in a leaf the key id begins, counted from 1
 
 
 class Witnessed(NamedTuple):
@@ -58,7 +57,8 @@ def _passed() -> int:
 class Ledger:
     """The log, open for writing in this one process.
 
-    Everything here raises LedgerError, and then nothing has changed, in the log or in here.
+    Everything here raises LedgerError, and then nothing has changed, in the log or in here; but what is recorded of
+    keys that are to go stays so, and is tried again before any more go.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class Ledger:
         self._day = Day.resume(self._newest_leaves(), database, self._day_keys)
         self._open_since: date | None = None  # the root key opens no day before this
         self.alarm: Callable[[str], None] = lambda text: None  # is told, in one line, what somebody should look at
-        self.finish_erasures()
+        self._unfinished = Unfinished(database, keys)
+        self._unfinished.settle()
 
     @classmethod
     def create(cls, directory: Path, root: bytes, origin: str, policy: Policy) -> None:
@@ -90,7 +91,7 @@ class Ledger:
         now: Callable[[], int] = _wall,
         monotonic: Callable[[], int] = _passed,
     ) -> Ledger:
-        """Open the log of a directory, and finish what a crash has interrupted.
+        """Open the log of a directory; of what a crash has interrupted, destroy the keys: ``step`` does the rest.
 
         ``now`` is microseconds since 1970 (UTC), ``monotonic`` microseconds since whenever.
         """
@@ -127,13 +128,6 @@ class Ledger:
         self._check_size(size)
         return _possible(inclusion_proof, index, size, self._database.subtree)
 
-    def count(self, types: Collection[int], since: int) -> int:
-        """Return how many records of these types there are, from index ``since`` on."""
-        kinds = ",".join(f"x'{type:02x}'" for type in types)
-        question = f"SELECT COUNT(*) FROM records WHERE idx >= ? AND substr(leaf, 5, 1) IN ({kinds})"
-        found: int = self._database.value(question, since)
-        return found
-
     # Writing
 
     def append(self, entries: Sequence[Entry], *, run: bytes = b"", last: int = 0) -> int:
@@ -156,12 +150,15 @@ class Ledger:
     def change_policy(self, policy: Policy, entries: Sequence[Entry]) -> int:
         """Change the policy and record it, both or neither; return the place of the first record.
 
-        Behind the entries, the hash of what is stored is recorded: an older policy in its place is noticed.
+        Behind the entries, the hash of what is stored is recorded: an older policy in its place is noticed. ``step``
+        takes all days from an officer who is one no more.
         """
         sealed = seal_policy(policy, self._root_key)
+        leaving = (self._unfinished.leaving() | self.policy.public_keys().keys()) - policy.public_keys().keys()
 
         def store(connection: sqlite3.Connection, _: int) -> None:
             connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", sealed.items())
+            note_leaving(connection, leaving)
 
         first = self._commit(entries, store, (_public(Type.POLICY, {"policy": hash_policy(sealed)}),))
         self.policy = policy
@@ -226,7 +223,7 @@ class Ledger:
     def _close_days(self) -> None:
         """Take the days that are over from the root key."""
         if self._day is not None and self._day.date != self._open_since:
-            self._keys.close(self._day.date)
+            self._keys.close(self._day.date, self._open_since or date.min)
             self._open_since = self._day.date
 
     def _day_keys(self, class_name: str, day: date) -> DayKeys:
@@ -303,58 +300,57 @@ class Ledger:
     def erase(
         self, facts: Json, payloads: Mapping[int, bytes], class_name: str, day: date, content: bytes | None
     ) -> int:
-        """Record an erasure, then do it: the keys first. Return the place of the record.
+        """Record an erasure, and destroy the keys; ``step`` does the rest. Return the place of the record.
 
         ``facts`` are those of the record, but ``resealed``, which comes of ``payloads``: the new ones, by index.
-        ``content`` is the new file of that class and day, and None destroys it. What is interrupted is done when the
-        log is opened again.
+        ``content`` is the new file of that class and day, and None destroys it.
         """
+        self._unfinished.settle()
         self.append(())
         if self._day is None or day >= self._day.date:
             raise LedgerError(f"{day} is not closed yet: nothing of it can be erased")
-        removed: list[tuple[int, int]] = [(first, last) for first, last in facts["removed"]]
-        for first, last in (*removed, *((index, index) for index in payloads)):
-            self._check_erasable(first, last, bytes.fromhex(facts["key_id"]))
+        removed: list[Span] = [(first, last) for first, last in facts["removed"]]
+        for first, last in removed:
+            if not 0 <= first <= last < self.size:
+                raise LedgerError(f"there are no records {first} to {last}")
+        self._check_key_id(class_name, day, facts["key_id"])
         hashes = {str(index): hashlib.sha256(payload).hexdigest() for index, payload in payloads.items()}
-        text = content and b64encode(content).decode()
-        work = {"class": class_name, "day": day.isoformat(), "content": text, "removed": removed}
 
         def begin(connection: sqlite3.Connection, record: int) -> None:
-            connection.executemany(
-                "UPDATE records SET payload = ? WHERE idx = ?", [(new, index) for index, new in payloads.items()]
-            )
-            connection.execute("INSERT INTO todo VALUES (?, ?)", (record, json.dumps(work)))
+            _replace_payloads(connection, payloads, bytes.fromhex(facts["key_id"]))
+            note_erasure(connection, record, (class_name, day, content), facts["key_id"], removed)
 
         place = self._commit([_public(Type.ERASE, {**facts, "resealed": hashes})], begin)
-        self.finish_erasures()
+        self._unfinished.settle()
         return place
 
-    def finish_erasures(self) -> None:
-        """Do what was recorded and is not yet done; each step can be done twice."""
-        for record, text in list(self._database.rows("SELECT record, work FROM todo ORDER BY record")):
-            work = json.loads(text)
-            of = work["class"], date.fromisoformat(work["day"])
-            try:
-                if work["content"] is None:
-                    self._keys.destroy(*of)
-                else:
-                    self._keys.replace(*of, b64decode(work["content"]))
-            except SealError as error:
-                raise LedgerError(f"record {record} is of an erasure that could not be finished: {error}") from None
-            self._database.drop_payloads(work["removed"])
-            with self._database.transaction() as connection:
-                connection.execute("DELETE FROM todo WHERE record = ?", (record,))
-            self._database.clean()
+    def step(self) -> bool:
+        """Do some of what is recorded and not yet done; return whether there is more.
 
-    def _check_erasable(self, first: int, last: int, key_id: bytes) -> None:
-        """Refuse to erase what is not of the day whose keys are destroyed."""
-        question = f"SELECT COUNT(*) FROM records WHERE idx BETWEEN ? AND ? AND substr(leaf, {_KEY_ID}, 16) = ?"
-        if first > last or self._database.value(question, first, last, key_id) != last - first + 1:
-            raise LedgerError(f"records {first} to {last} are not all of the class and day that is erased")
+        It takes a few hundredths of a second. What is left of an erasure opens to nobody any more.
+        """
+        return self._unfinished.step()
+
+    def _check_key_id(self, class_name: str, day: date, key_id: str) -> None:
+        """Refuse to drop what other keys open than those that are destroyed."""
+        try:
+            known = self._keys.key_id(class_name, day)
+        except SealError as error:
+            raise LedgerError(str(error)) from None
+        if known.hex() != key_id:
+            raise LedgerError(f"these are not the keys of {class_name} {day}")
+
+
+def _replace_payloads(connection: sqlite3.Connection, payloads: Mapping[int, bytes], key_id: bytes) -> None:
+    """Put payloads in the place of what the same key has sealed."""
+    replacing = f"UPDATE records SET payload = ? WHERE idx = ? AND payload IS NOT NULL AND {KEY_ID_COLUMN} = ?"
+    rows = [(new, index, key_id) for index, new in payloads.items()]
+    if connection.executemany(replacing, rows).rowcount != len(rows) and rows:
+        raise LedgerError("what is to be sealed anew is not all of the class and day of which something is erased")
 
 
 def _public(type: Type, facts: Json) -> Entry:
-    return Entry(type, "", "", json.dumps(facts, separators=(",", ":")).encode() + b"\n")
+    return Entry(type, "", "", json_line(facts))
 
 
 def _possible(proof: Callable[..., list[bytes]], *values: Any) -> list[bytes]:

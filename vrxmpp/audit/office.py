@@ -59,7 +59,15 @@ def open_desk(state: Path, root_key: str) -> Iterator[Ask]:
 def change(ask: Ask, change: str, *, by: str, purpose: str, case: str, **arguments: Any) -> tuple[Policy, int]:
     """Change the policy (``Desk.change``): return the new one, and the index of the record. Raises DeskError."""
     answer = ask("change", change=change, by=by, purpose=purpose, case=case, arguments=arguments)
+    if change == "remove_officer":
+        finish(ask)
     return Policy.from_json(answer["policy"]), answer["record"]
+
+
+def finish(ask: Ask) -> None:
+    """Have done all that is recorded and not yet done, step by step. Raises DeskError."""
+    while ask("finish"):
+        pass
 
 
 def policy(ask: Ask) -> Policy:
@@ -270,4 +278,5 @@ def _own_ledger(state: Path, root_key: str) -> Iterator[Ledger]:
     except (LedgerError, RootKeyError, SealError) as error:
         raise DeskError(str(error)) from None
     with closing(ledger):
+        finish(_Own(Desk(ledger, state)))  # what a crash has interrupted
         yield ledger

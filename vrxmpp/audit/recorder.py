@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from vrxmpp.audit.desk import FOR_THE_SERVER, Desk, DeskError
 from vrxmpp.audit.frames import SOCKET, Entry, Frames, Kind, Range, frame_json, frame_range, read_entry
 from vrxmpp.audit.keys import KeyStore
-from vrxmpp.audit.leaf import MESSAGES, Type
+from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.root import RootKeyError
 from vrxmpp.audit.rotation import read_root
@@ -56,7 +56,7 @@ class Book(Protocol):
     def size(self) -> int: ...
     def append(self, entries: Any, *, run: bytes = b"", last: int = 0) -> int: ...
     def committed(self, run: bytes) -> int: ...
-    def count(self, types: Any, since: int) -> int: ...
+    def step(self) -> bool: ...
 
 
 class Clerk(Protocol):
@@ -116,6 +116,7 @@ class Recorder:
         self._queued_bytes = 0
         self._has_ended = False
         self._visitors: set[Visitor] = set()
+        self._is_unfinished = True  # perhaps: what the last run has left, or a visitor has asked for
         self._selector = DefaultSelector()
         self._selector.register(server, EVENT_READ, self._read)
         listener.setblocking(False)
@@ -125,12 +126,14 @@ class Recorder:
     def run(self) -> None:
         """Work until the server is gone. Raises ValueError if it makes no sense."""
         while self._queue or not self._has_ended:
-            is_busy = bool(self._queue) or any(visitor.asks and not visitor.output for visitor in self._visitors)
+            is_asked = any(visitor.asks and not visitor.output for visitor in self._visitors)
+            is_busy = bool(self._queue) or is_asked or self._is_unfinished
             happened = self._selector.select(0 if is_busy else _IDLE_SECONDS)
             for key, _ in happened:
                 key.data()
             self._work()
             self._serve()
+            self._finish()
             if not happened and not is_busy:
                 self._append_due()
 
@@ -215,13 +218,20 @@ class Recorder:
         except LedgerError as error:
             self._alarm(str(error))
 
+    def _finish(self) -> None:
+        """Do a step of what is recorded and not yet done, between batches: nobody waits for all of it."""
+        if not self._is_unfinished:
+            return
+        try:
+            self._is_unfinished = self._ledger.step()
+        except LedgerError as error:
+            self._is_unfinished = False  # until the next question, or the next recorder
+            self._alarm(str(error))
+
     # -- questions
 
     def _perform_for_server(self, request: Json) -> Json:
         name = request["ask"]
-        if name == "count":
-            until = self._ledger.count(MESSAGES, request["until"])
-            return self._ledger.count(MESSAGES, request["first"]) - until
         if name not in FOR_THE_SERVER:
             raise DeskError(f"a server may not ask for this: {name}")
         return self._desk.perform(request)
@@ -276,6 +286,7 @@ class Recorder:
                 self._say(frame_json(Kind.NEWS, {"busy": name}))  # it may take a while
                 visitor.output = self._answer(request, self._desk.perform)
                 self._say(frame_json(Kind.NEWS, {"busy": ""}))
+                self._is_unfinished = True
             self._attend(visitor)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vrxmpp.audit.database import FILE
-from vrxmpp.audit.leaf import CONVERSATION, KEY_ID, TYPE, Leaf, column
+from vrxmpp.audit.leaf import CONVERSATION_COLUMN, KEY_ID_COLUMN, TYPE_COLUMN, Leaf, literals
 from vrxmpp.audit.tree import STORED, inclusion_proof, leaf_hash, root_at, root_of
 
 DAY = 86_400_000_000  # microseconds
@@ -18,7 +18,6 @@ DAY = 86_400_000_000  # microseconds
 _EPOCH = date(1970, 1, 1)
 _LARGEST = 2**63 - 1  # integer of SQLite
 
-_TYPE, _CONVERSATION, _KEY_ID = column(slice(TYPE, TYPE + 1)), column(CONVERSATION), column(KEY_ID)
 _SLICE = 4096  # records read at a time: no transaction stays open while somebody looks at what was found
 _BLOCK = 1 << STORED
 _BLOCKS = 256  # of which the hashes are at hand
@@ -102,17 +101,23 @@ class Records:
         """Yield the records from ``first`` to before ``end`` in order: of these types, key, conversation-days."""
         wanted = ["idx >= ?", "idx < ?"]
         if types:
-            wanted.append(f"{_TYPE} IN ({_literals([bytes([type]) for type in types])})")
+            wanted.append(f"{TYPE_COLUMN} IN ({literals(bytes([type]) for type in types)})")
         if key_id:
-            wanted.append(f"{_KEY_ID} = {_literals([key_id])}")
+            wanted.append(f"{KEY_ID_COLUMN} = {literals([key_id])}")
         if conversations is not None:
-            wanted.append(f"{_CONVERSATION} IN ({_literals(conversations)})")
+            wanted.append(f"{CONVERSATION_COLUMN} IN ({literals(conversations)})")
         yield from self._slices(f"SELECT idx, leaf, payload FROM records WHERE {' AND '.join(wanted)}", first, end)
 
     def readable(self, first: int, end: int, key_id: bytes) -> Iterator[tuple[int, bytes]]:
         """Yield index and conversation-day id of the records of this key that still have a payload."""
-        wanted = f"idx >= ? AND idx < ? AND payload IS NOT NULL AND {_KEY_ID} = {_literals([key_id])}"
-        yield from self._slices(f"SELECT idx, {_CONVERSATION} FROM records WHERE {wanted}", first, end)
+        wanted = f"idx >= ? AND idx < ? AND payload IS NOT NULL AND {KEY_ID_COLUMN} = {literals([key_id])}"
+        yield from self._slices(f"SELECT idx, {CONVERSATION_COLUMN} FROM records WHERE {wanted}", first, end)
+
+    def count(self, first: int, end: int, types: Collection[int]) -> int:
+        """Return how many records from ``first`` to before ``end`` are of these types."""
+        wanted = f"{TYPE_COLUMN} IN ({literals(bytes([type]) for type in types)})"
+        found: int = self._value(f"SELECT COUNT(*) FROM records WHERE idx >= ? AND idx < ? AND {wanted}", first, end)
+        return found
 
     def _slices(self, question: str, first: int, end: int) -> Iterator[Any]:
         for start in range(first, end, _SLICE):
@@ -171,7 +176,3 @@ class Records:
             yield from self._connection.execute(question, values)
         except sqlite3.Error as error:
             raise RecordsError(f"{self._path} cannot be read: {error}") from None
-
-
-def _literals(values: Collection[bytes]) -> str:
-    return ",".join(f"x'{value.hex()}'" for value in values)

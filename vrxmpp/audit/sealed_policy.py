@@ -13,7 +13,7 @@ from vrxmpp.audit.policy import Policy
 from vrxmpp.audit.seal import KEY_BYTES, unwrap, wrap
 
 _POLICY = "policy"  # sealed under a key of its own,
-_KEY = "policy_key"  # which is wrapped under the policy key; archives from before have none, and the first under that
+_KEY = "policy_key"  # which is wrapped under the policy key
 
 
 def policy_key(root: bytes) -> bytes:
@@ -30,9 +30,7 @@ def seal_policy(policy: Policy, root: bytes) -> dict[str, bytes]:
 
 def open_policy(state: Mapping[str, bytes], root: bytes) -> Policy:
     """Return what was stored. Raises SealError, PolicyError; KeyError if it is not there."""
-    key = policy_key(root)
-    if _KEY in state:
-        key = unwrap(key, state[_KEY], _KEY.encode())
+    key = unwrap(policy_key(root), state[_KEY], _KEY.encode())
     return Policy.from_json(json.loads(unwrap(key, state[_POLICY], _POLICY.encode())))
 
 
@@ -43,7 +41,6 @@ def hash_policy(state: Mapping[str, bytes]) -> str:
 
 def rewrap_policy(state: Mapping[str, bytes], old: bytes, new: bytes) -> dict[str, bytes]:
     """Return what changes in the table of state with the root key, even if it has changed already. SealError."""
-    name = _KEY if _KEY in state else _POLICY
-    if name not in state:
+    if _KEY not in state:
         return {}
-    return {name: rewrap(policy_key(old), policy_key(new), state[name], name.encode())}
+    return {_KEY: rewrap(policy_key(old), policy_key(new), state[_KEY], _KEY.encode())}
