@@ -21,7 +21,7 @@ VERSION = 1
 _PATIENCE = 0.5  # seconds for which another process may keep the file locked
 _CHECKPOINT = 500  # pages of the write-ahead log, until they are moved into the file
 _CLEANING = 0.05  # for which one may keep old pages in use that are to be overwritten
-_SLICE = 0.02  # seconds for which payloads are dropped, before others have their turn
+_SLICE = 0.01  # seconds for which payloads are dropped, before others have their turn
 
 _IS_POLICY = f"{TYPE_COLUMN} = {literals([bytes([Type.POLICY])])}"
 _SCHEMA = (

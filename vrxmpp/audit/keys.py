@@ -152,8 +152,8 @@ class KeyStore:
 
         SealError if one would then open to nobody.
         """
-        until = time.monotonic() + _SLICE
         with self._changing():
+            until = time.monotonic() + _SLICE
             for class_name, day in days:
                 if self._path(class_name, day).exists():  # else it was destroyed
                     file = self._read(class_name, day)
