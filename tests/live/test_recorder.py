@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -268,6 +269,14 @@ def test_signals_for_the_server_do_not_end_the_recorder(server: Server) -> None:
         os.kill(pid, number)
     assert min(server.say(0, 10).values()) >= 0
     assert server.recorder() == pid
+
+
+def test_its_command_line_shows_no_settings_and_no_core_is_dumped(server: Server) -> None:
+    process = Path(f"/proc/{server.recorder()}")
+    *command, descriptor = (process / "cmdline").read_text().rstrip("\0").split("\0")
+    assert command == [sys.executable, "-m", "vrxmpp.audit.recorder"]
+    assert descriptor.isdigit()
+    assert re.search(r"Max core file size +0 +0 ", (process / "limits").read_text())
 
 
 def test_it_has_no_file_of_the_server_open(server: Server) -> None:

@@ -44,6 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(OFFICER, raising=False)
     monkeypatch.delenv(IDENTITY, raising=False)
+    monkeypatch.setattr("vrxmpp.cli.audit.shut_out_debuggers", lambda: None)  # it is for all of a process's life
     return tmp_path
 
 
@@ -101,6 +102,14 @@ def records(*types: str) -> list[Json]:
 def size() -> int:
     found: int = json.loads(vrxmpp("status", "--json").stdout)["log"]["size"]
     return found
+
+
+# -- who may look on
+
+
+def test_debuggers_are_shut_out_before_an_identity_is_read(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrxmpp.cli.audit.shut_out_debuggers", (archive / "sheet.txt").unlink)
+    assert "sheet.txt: No such file" in fail(2, "search", *SHEET_READ)
 
 
 # -- the beginning

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -332,10 +333,13 @@ class Process:
     def __init__(self, directory: Path) -> None:
         self.line, theirs = socket.socketpair()
         self.line.settimeout(20)
-        settings = json.dumps({"directory": str(directory), "domain": "two.example"})
-        command = [sys.executable, "-m", "vrxmpp.audit.notary", str(theirs.fileno()), settings]
+        settings = {"directory": str(directory), "domain": "two.example"}
+        command = [sys.executable, "-m", "vrxmpp.audit.notary", str(theirs.fileno())]
         with theirs:
-            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, text=True)
+        assert self.process.stdin is not None
+        with self.process.stdin as first:
+            json.dump(settings, first)
         self._frames = Frames()
         self._asked = 0
 
@@ -369,6 +373,8 @@ def test_the_process_survives_the_signals_of_a_terminal_and_ends_with_the_server
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             notary.process.send_signal(each)
             assert notary.ask("keys")["ok"] == keys
+        limits = Path(f"/proc/{notary.process.pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits)
     assert os.stat(tmp_path / "state" / "notary").st_mode & 0o777 == 0o700
 
 

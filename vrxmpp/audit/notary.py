@@ -1,7 +1,7 @@
 """The notary: a process that signs checkpoints, and only such as extend what was signed before (C2SP tlog-witness).
 
 It has the key of the log and that of the witness which this server is for others, and nobody else has them. The server
-starts it as ``python -m vrxmpp.audit.notary FD JSON``; it answers what it is asked over that socket, and ends with it.
+starts it as ``python -m vrxmpp.audit.notary FD``; it answers what it is asked over that socket, and ends with it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from vrxmpp.audit.notes import (
     read_cosignature,
     write_note,
 )
+from vrxmpp.audit.secrecy import dump_no_core
 from vrxmpp.audit.tree import EMPTY, verify_consistency
 
 STATE = "notary.json"
@@ -253,11 +254,12 @@ def serve(line: socket.socket, notary: Notary) -> None:
                 line.sendall(frame_json(Kind.ANSWER, {"id": request["id"], **notary.answer(request)}))
 
 
-def main(descriptor: str, settings: str) -> None:
-    """Run the process. The settings are ``{"directory": where it keeps its file, "domain": ...}``."""
+def main(descriptor: str) -> None:
+    """Run the process. On standard input are ``{"directory": where it keeps its file, "domain": ...}``."""
+    dump_no_core()
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)  # they are for the server, which will close the socket
-    values = json.loads(settings)
+    values = json.load(sys.stdin)
     directory = Path(values["directory"])
     with socket.socket(fileno=int(descriptor)) as line:
         try:

@@ -30,6 +30,7 @@ from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.root import RootKeyError
 from vrxmpp.audit.rotation import read_root
 from vrxmpp.audit.seal import SealError
+from vrxmpp.audit.secrecy import dump_no_core
 from vrxmpp.audit.storage_key import storage_key
 
 _ENTRY = Kind.ENTRY  # which costs a call each time it is looked up
@@ -335,17 +336,21 @@ def _record(server: socket.socket, state: Path, source: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the process: ``recorder FD JSON``, the server's socket and the settings. Returns its exit status."""
+    """Run the process: ``recorder FD``, the server's socket; the settings come on standard input.
+
+    Returns its exit status.
+    """
     # A terminal sends these to all of its processes; the server still has something to say when it gets them. They are
     # caught, not ignored, so that no command that is run for the root key ignores them.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, lambda *_: None)
     os.umask(0o077)
+    dump_no_core()
     _give_way()
-    number, text = arguments
+    (number,) = arguments
     with socket.socket(fileno=int(number)) as server:
         server.set_inheritable(False)
-        settings = json.loads(text)
+        settings = json.load(sys.stdin)
         try:
             _record(server, Path(settings["state"]), settings["root_key"])
         except (LedgerError, RootKeyError, SealError, OSError) as error:

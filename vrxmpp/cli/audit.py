@@ -16,6 +16,7 @@ from vrxmpp.audit.founding import initialise
 from vrxmpp.audit.identity import Identity
 from vrxmpp.audit.notary import LOG
 from vrxmpp.audit.recovery import SHEET, open_escrow
+from vrxmpp.audit.secrecy import shut_out_debuggers
 from vrxmpp.cli.audit_desk import both, desk, identity_option, officer_option
 from vrxmpp.cli.audit_erasure import erase, expire, hold
 from vrxmpp.cli.audit_policy import officer, renew_storage_key, retention, rotate
@@ -40,6 +41,7 @@ Reasons = list[tuple[str, str]]
 @config_option
 def audit() -> None:
     """Look after the audit archive, prove it, and read it on record."""
+    shut_out_debuggers()  # before an identity, or the root key, is read
 
 
 for part in (search, show, export, officer, hold, retention, expire, erase, rotate, renew_storage_key):

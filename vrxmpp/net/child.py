@@ -35,19 +35,26 @@ Start = Callable[[protocol.Protocol], Process]
 
 
 def start_module(module: str, settings: Mapping[str, Any], reactor: Any) -> Start:
-    """Return what runs a module as ``python -m MODULE FD JSON``: the number of its socket, and its settings."""
+    """Return what runs a module as ``python -m MODULE FD``, the number of its socket.
+
+    Its settings are JSON on its standard input: everybody on a machine can read the command line.
+    """
 
     def start(link: protocol.Protocol) -> Process:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             number = theirs.fileno()
             process = subprocess.Popen(
-                [sys.executable, "-m", module, str(number), json.dumps(settings)],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", module, str(number)],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(number,),
                 cwd=HOME,
+                text=True,
             )
+            assert process.stdin is not None
+            with process.stdin as settings_file:
+                json.dump(settings, settings_file)  # little enough for a pipe: this does not wait
             ours.setblocking(False)
             reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _One(link))
         return process
