@@ -17,7 +17,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from typing import Any, Protocol
@@ -364,8 +364,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _give_way() -> None:
-    """Let the server finish its turn where both are on one core: then there is more for one commit."""
-    if hasattr(os, "SCHED_BATCH"):
+    """Let the server finish its turn where both are on one core, if we may: then there is more for one commit."""
+    with suppress(AttributeError, OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
