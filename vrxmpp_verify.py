@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from struct import Struct
 from typing import Any, Final, NamedTuple, TextIO
@@ -63,6 +64,20 @@ WRAPS: Final = {"root", "officers"}  # to whom the keys of a day are wrapped
 BLOCK_LEVEL: Final = 8
 BLOCK: Final = 1 << BLOCK_LEVEL  # leaves that are folded into the tree at once; their hashes are in the table of nodes
 LISTED: Final = 1000  # problems that are told one by one
+LONGEST_PROBLEM: Final = 1000  # characters: parts of it are by whoever made what is verified
+LARGEST: Final = 1 << 26  # bytes of a payload, a line, a manifest or a file of keys: what is larger is not read
+MOST_PLACES: Final = 400_000  # conversations of a day in memory, of some 250 bytes each: a hundred megabytes
+MOST_KEYS: Final = 250_000  # key ids of a log, and erasures that wait
+COLUMNS: Final = {  # of each table that is read; those of the primary key in capitals
+    "records": "IDX leaf payload",
+    "nodes": "LEVEL POSITION hash",
+    "checkpoints": "SIZE note",
+    "witnessed": "SINK size at note",
+    "state": "NAME value",
+    "todo": "RECORD work",
+}
+UNREAD: Final = {"runs", "positions", "policies"}  # what else there may be in the database
+FACTS: Final = {"index", "leaf", "proof", "class", "conversation", "salt", "envelope"}  # of a line of an export
 
 ED25519: Final = 1  # types of signature (C2SP signed-note)
 COSIGNATURE: Final = 4
@@ -96,6 +111,7 @@ class Report:
     opened: int = 0  # payloads that were decrypted and agree with their commitment
     unopened: int = 0  # payloads for which there was no key
     gone: int = 0  # payloads that are erased, or withheld
+    omitted: int = 0  # records that an export has not, though it has later ones of the same conversation and day
     vouched: int = 0  # how many records a checkpoint from outside covers: one given, or cosigned with a key given
     vouched_for: int = 0  # how many one of these covers, or one that is signed with any key given
     key: str = ""  # which an export itself names, where it was checked with no other
@@ -116,13 +132,17 @@ class Report:
             return "consistent in itself, but nobody you named vouches for it: give --vkey or --checkpoint"
         whole = self.vouched_for >= self.size
         part = "all of it is" if whole else f"the first {self.vouched_for:,} of {self.size:,} records are"
-        return f"sound, and {part} vouched for by what you gave"
+        outside = (
+            f"only the first {self.vouched:,} from outside" if self.vouched else "nothing from outside was compared"
+        )
+        return f"sound, and {part} vouched for by what you gave" + f"; {outside}" * (self.vouched < self.vouched_for)
 
     def problem(self, index: int | None, what: str) -> None:
         """Note a problem."""
         self.found += 1
         if len(self.problems) < LISTED:
-            self.problems.append(Problem(index, what))
+            whole = len(what) <= LONGEST_PROBLEM
+            self.problems.append(Problem(index, what if whole else f"{what[: LONGEST_PROBLEM - 303]}...{what[-300:]}"))
 
     def to_json(self) -> Json:
         """Return it as JSON."""
@@ -157,14 +177,36 @@ def _hex(text: object, length: int) -> bytes:
 
 
 def _object(text: str | bytes) -> Json:
-    """Read a JSON object; ValueError."""
+    """Read a JSON object that everybody reads in the same way: no name twice, no NaN. ValueError."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_unambiguous, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("no JSON object")
     return value
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> Json:
+    facts = dict(pairs)
+    if len(facts) != len(pairs):
+        raise ValueError("JSON that says something twice")
+    return facts
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _read(path: Path) -> bytes:
+    """Read a file that fits in memory; ValueError where it is larger, or is no file. Raises OSError."""
+    if not path.is_file():  # a pipe would be waited for, and a device has no end
+        raise ValueError("it is not a file")
+    with path.open("rb") as file:
+        raw = file.read(LARGEST + 1)
+    if len(raw) > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST:,} bytes")
+    return raw
 
 
 def _has(facts: Json, **types: type) -> bool:
@@ -487,7 +529,7 @@ class Keys:
         return self._read(self._files[key_id])[1]
 
     def _read(self, path: Path) -> tuple[bytes, DayKeys | None]:
-        file = _object(path.read_bytes())
+        file = _object(_read(path))
         if file.get("version") != 1 or path.name != f"{file.get('day')}.{file.get('class')}.json":
             raise ValueError("it is not of the day and the class that its name says")
         key_id, content, wraps = _hex(file.get("key_id"), 16), _base64(file.get("content")), file.get("wraps")
@@ -551,7 +593,7 @@ class Erasure(NamedTuple):
         if not isinstance(resealed, dict):
             raise ValueError("no erasure")
         anew = {int(index): _hex(digest, 32) for index, digest in resealed.items()}
-        if any(not 0 <= index < record for index in anew):
+        if any(not 0 <= index < record for index in anew) or list(map(str, anew)) != list(resealed):
             raise ValueError("it seals what comes behind it")
         return cls(record, _hex(facts.get("key_id"), 16), [(first, last) for first, last in removed], anew)
 
@@ -573,6 +615,51 @@ class Erased:
 
 
 NOTHING_ERASED: Final = Erased((), frozenset())
+
+
+# Places
+
+
+class Places:
+    """How far each conversation of a day has got; what is too much for memory is in a temporary database on the disk.
+
+    A place is the counter of the next record, the index of the last, and a mark.
+    """
+
+    def __init__(self) -> None:
+        self.recent: dict[bytes, tuple[int, int, bytes]] = {}
+        self.count = 0  # conversations there are
+        self._rest: sqlite3.Connection | None = None
+
+    def find(self, conversation: bytes) -> tuple[int, int, bytes] | None:
+        """Return the place of one that is not among the recent; None if there was none yet: it is counted."""
+        if len(self.recent) >= MOST_PLACES:
+            self._move()
+        place: tuple[int, int, bytes] | None = None
+        if self._rest:
+            place = self._rest.execute("SELECT next, last, mark FROM places WHERE id = ?", (conversation,)).fetchone()
+        self.count += place is None
+        return place
+
+    def clear(self) -> None:
+        """Begin another day."""
+        self.recent.clear()
+        self.count = 0
+        if self._rest:
+            self._rest.close()
+            self._rest = None
+
+    def _move(self) -> None:
+        if self._rest is None:
+            self._rest = sqlite3.connect("", isolation_level=None)  # SQLite removes it in the end
+            self._rest.execute("PRAGMA journal_mode = OFF")
+            self._rest.execute(
+                "CREATE TABLE places (id BLOB PRIMARY KEY, next INTEGER, last INTEGER, mark BLOB) WITHOUT ROWID"
+            )
+            self._rest.execute("BEGIN")
+        rows = ((id, *self.recent[id]) for id in sorted(self.recent))  # neighbours share a page
+        self._rest.executemany("INSERT OR REPLACE INTO places VALUES (?, ?, ?, ?)", rows)
+        self.recent.clear()
 
 
 # The log
@@ -615,7 +702,7 @@ class Log:
         self._day = Day(0, 0, 0)  # that is running
         self._ended: Day | None = None  # the day before it, until the close record
         self._start = self._end = 0  # microseconds of the day that is running; none before the first record
-        self._conversations: dict[bytes, tuple[int, int, bytes]] = {}  # of the day: next counter, last index, key id
+        self._places = Places()  # of the conversations of the day; the mark is the key id
         self._erased: dict[bytes, Erased] = {}  # of the day, by key id
         self._key_ids: set[bytes] = set()
         self._day_keys: dict[bytes, DayKeys | None] = {}  # of the day
@@ -640,15 +727,15 @@ class Log:
         for (index,) in self._database.execute("SELECT idx FROM records WHERE idx < 0 LIMIT 10"):
             self._problem(index, "it has no place in the log")
         for index, payload in self._database.execute(
-            "SELECT idx, payload FROM records WHERE idx >= 0 AND substr(leaf, 5, 1) = ? ORDER BY idx", (bytes([ERASE]),)
+            "SELECT idx, payload FROM records NOT INDEXED WHERE idx >= 0 AND substr(leaf, 5, 1) = ? ORDER BY idx",
+            (bytes([ERASE]),),
         ):
-            with suppress(ValueError, TypeError):
+            with suppress(ValueError, TypeError):  # what cannot be read excuses nothing, and is told in its place
                 self._erasures.setdefault(Erasure.read(index, _object(payload[SALT:])).key_id, []).append(index)
         (last,) = self._database.execute("SELECT max(idx) FROM records").fetchone()
-        rows = self._database.execute("SELECT idx, leaf, payload FROM records WHERE idx >= 0 ORDER BY idx")
-        for block in iter(lambda: rows.fetchmany(BLOCK), []):
-            self._read_block(block)
-            self._report.records += len(block)
+        rows = self._database.execute("SELECT idx, leaf, payload FROM records NOT INDEXED WHERE idx >= 0 ORDER BY idx")
+        while done := self._read_block(islice(rows, BLOCK)):
+            self._report.records += done
             if self._missing is not None:
                 self._tree.tail.clear()
             elif len(self._tree.tail) == BLOCK:
@@ -657,10 +744,12 @@ class Log:
                 progress(self._report.records, last + 1)
         self._report.root = self.root(self._report.size) or b""
 
-    def _read_block(self, rows: list[tuple[int, Any, Any]]) -> None:
+    def _read_block(self, rows: Iterable[tuple[int, Any, Any]]) -> int:
+        """Check these records, of which one at a time is in memory; return how many there were."""
         # The one place where speed matters: what is as it should be makes no call of ours.
         report, tail, unpack, none = self._report, self._tree.tail, LEAF.unpack, NOTHING_ERASED
-        conversations, erased, keyed = self._conversations, self._erased, self._keys is not None
+        recent, find, erased, keyed = self._places.recent, self._places.find, self._erased, self._keys is not None
+        before = len(tail)  # to which each record adds one
         for index, raw, payload in rows:
             if index != report.size:
                 self._gap(index)
@@ -683,9 +772,10 @@ class Log:
             self._messages += kind <= LAST_MESSAGE
             if key_id not in erased:
                 self._meet_key(index, key_id)
-            if (counter, previous, key_id) != conversations.get(conversation, (0, NONE, key_id)):
-                counter = self._check_place(index, Leaf._make(fields))
-            conversations[conversation] = (counter + 1, index, key_id)
+            place = recent.get(conversation) or find(conversation) or (0, NONE, key_id)
+            if (counter, previous, key_id) != place:
+                counter = self._check_place(index, Leaf._make(fields), place)
+            recent[conversation] = (counter + 1, index, key_id)
             if (
                 type(payload) is not bytes
                 or len(payload) != length
@@ -695,9 +785,12 @@ class Log:
                 continue
             if keyed:
                 self._open(index, Leaf._make(fields), payload)
+        return len(tail) - before
 
     def _gap(self, index: int) -> None:
         first, last = self._report.size, index - 1
+        if first > last:
+            raise UnreadableError(f"its table of records is damaged: record {index} comes behind record {first - 1}")
         self._problem(first, "is missing" if first == last else f"is missing, and all behind it up to {last}")
         self._missing = first if self._missing is None else self._missing
 
@@ -718,13 +811,16 @@ class Log:
             self._problem(index, f"it is of {_date(day)}, but {_date(self._day.number)} was not closed before it")
             if leaf.previous != NONE or leaf.type >= FIRST_PUBLIC:
                 return  # rather its time is wrong than that a day begins
-        self._ended = self._day._replace(conversations=len(self._conversations)) if begun else None
+        self._ended = self._day._replace(conversations=self._places.count) if begun else None
         self._day, self._start, self._end = Day(day, index, 0), day * DAY, (day + 1) * DAY
-        for known in (self._conversations, self._erased, self._day_keys, self._conversation_keys):
+        self._places.clear()
+        for known in (self._erased, self._day_keys, self._conversation_keys):
             known.clear()
 
     def _meet_key(self, index: int, key_id: bytes) -> None:
         """Look at a key id that is new on this day."""
+        if len(self._key_ids) > MOST_KEYS:
+            raise UnreadableError(f"its records name more than {MOST_KEYS:,} keys")
         if key_id == ZEROS:
             self._problem(index, "it is of a type that is sealed, but names no key")
         elif key_id in self._key_ids:
@@ -739,12 +835,13 @@ class Log:
             self._problem(index, f"its key is that of {keys.day}")
 
     def _erasure(self, record: int) -> Erasure:
-        (payload,) = self._database.execute("SELECT payload FROM records WHERE idx = ?", (record,)).fetchone()
+        query = "SELECT payload FROM records NOT INDEXED WHERE idx = ?"
+        (payload,) = self._database.execute(query, (record,)).fetchone()
         return Erasure.read(record, _object(payload[SALT:]))
 
-    def _check_place(self, index: int, leaf: Leaf) -> int:
+    def _check_place(self, index: int, leaf: Leaf, place: tuple[int, int, bytes]) -> int:
         """Say what is wrong with the place in the conversation; return what the counter should have been."""
-        counter, previous, key_id = self._conversations.get(leaf.conversation, (0, NONE, leaf.key_id))
+        counter, previous, key_id = place
         if key_id != leaf.key_id:
             self._problem(index, f"it has not the key of record {previous}, which is of the same conversation and day")
         if (leaf.counter, leaf.previous) == (counter, previous):
@@ -789,6 +886,8 @@ class Log:
     def _open(self, index: int, leaf: Leaf, payload: bytes) -> None:
         """Decrypt a payload and check what the leaf has committed to."""
         if leaf.conversation not in self._conversation_keys:
+            if len(self._conversation_keys) >= MOST_PLACES:
+                self._conversation_keys.clear()
             self._conversation_keys[leaf.conversation] = self._conversation_key(index, leaf)
         key = self._conversation_keys[leaf.conversation]
         if key is None:
@@ -852,7 +951,7 @@ class Log:
 
     def _is_act(self, index: int) -> bool:
         """Whether a record says what somebody did with the archive: types 8 to 11."""
-        query = "SELECT 1 FROM records WHERE idx = ? AND substr(leaf, 5, 1) BETWEEN x'08' AND x'0b'"
+        query = "SELECT 1 FROM records NOT INDEXED WHERE idx = ? AND substr(leaf, 5, 1) BETWEEN x'08' AND x'0b'"
         return self._database.execute(query, (index,)).fetchone() is not None
 
     def _check_clock(self, index: int, facts: Json) -> None:
@@ -886,7 +985,8 @@ class Log:
     def _messages_until(self, index: int) -> int:
         block = index // BLOCK
         (more,) = self._database.execute(
-            "SELECT count(*) FROM records WHERE idx >= ? AND idx < ? AND substr(leaf, 5, 1) BETWEEN x'01' AND ?",
+            "SELECT count(*) FROM records NOT INDEXED"
+            " WHERE idx >= ? AND idx < ? AND substr(leaf, 5, 1) BETWEEN x'01' AND ?",
             (block * BLOCK, index, bytes([LAST_MESSAGE])),
         ).fetchone()
         return self._messages_before[block] + int(more)
@@ -947,7 +1047,7 @@ class Log:
             return self._tree.root(blocks, self._tree.tail[:rest])
         rows = self._database.execute(
             "SELECT CASE WHEN typeof(leaf) = 'blob' AND length(leaf) = ? THEN leaf ELSE x'' END"
-            " FROM records WHERE idx >= ? AND idx < ? ORDER BY idx",
+            " FROM records NOT INDEXED WHERE idx >= ? AND idx < ? ORDER BY idx",
             (LEAF.size, blocks * BLOCK, size),
         )
         return self._tree.root(blocks, [leaf_hash(leaf) for (leaf,) in rows])
@@ -958,8 +1058,8 @@ class Log:
         """Check the other tables, and the checkpoints in them and those given, when all records are read."""
         size = self._report.size
         for level, position in self._database.execute(
-            "SELECT level, position FROM nodes"
-            " WHERE level < 8 OR level % 8 OR position < 0 OR position + 1 > ? >> level LIMIT 10",
+            "SELECT level, position FROM nodes WHERE typeof(level) != 'integer' OR typeof(position) != 'integer'"
+            " OR level < 8 OR level % 8 OR position < 0 OR position + 1 > ? >> level LIMIT 10",
             (size,),
         ):
             self._problem(None, f"the table of nodes has one too many: level {level}, position {position}")
@@ -976,13 +1076,15 @@ class Log:
             notes.check(note, f"the checkpoint that {sink} took", size=at)
         for note in checkpoints:
             notes.check(note, f"the given checkpoint {_first_lines(note)}", given=True)
+        for record in sorted(self._pending.difference(*self._erasures.values())):
+            self._problem(record, "the table of unfinished erasures has it, but it is no erase record")
         if self._pending:
             self._report.warnings.append(f"{len(self._pending)} erasures are recorded and not finished yet")
 
 
 def _first_lines(note: str) -> str:
     origin, size, *_ = [*note.split("\n"), ""]
-    return f"of {size} records of {origin}" if size.isdigit() else f'that begins with "{origin[:40]}"'
+    return f"of {size[:20]} records of {origin[:80]}" if size.isdigit() else f'that begins with "{origin[:40]}"'
 
 
 @contextmanager
@@ -992,7 +1094,12 @@ def _open_database(path: Path) -> Iterator[sqlite3.Connection]:
     Without a write-ahead log nobody has it open, and it is read as it is. With one and its index it is read beside the
     server. With one but no index (some backups leave it out) SQLite would make an index: a copy is read.
     """
-    log, index = path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+    log, index, journal = (path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))
+    for file in (path, log, index):
+        if file.exists() and not file.is_file():
+            raise UnreadableError(f"{file} is not a file")
+    if journal.exists():
+        raise UnreadableError(f"{journal} is beside it, which no server makes: it would change what is read")
     options = "mode=ro&readonly_shm=1"
     alone = not log.exists() or (log.stat().st_size == 0 and not index.exists())
     with tempfile.TemporaryDirectory() as scratch:
@@ -1004,13 +1111,37 @@ def _open_database(path: Path) -> Iterator[sqlite3.Connection]:
             path, options = Path(scratch, path.name), "mode=ro"
         database = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, isolation_level=None)
         database.text_factory = lambda raw: raw.decode(errors="replace")  # what is damaged is found, and no error
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
         try:
+            database.execute("PRAGMA trusted_schema = OFF")
             database.execute("BEGIN")
             yield database
         finally:
             database.close()
         if alone and log.exists() and log.stat().st_size:
             raise UnreadableError("a server began to write to it meanwhile: verify it again")
+
+
+def _check_schema(database: sqlite3.Connection, report: Report) -> None:
+    """Make sure that what is read are plain tables: a view or a computed column would answer as whoever made it likes.
+
+    UnreadableError if one of them is missing, or another. What else there is, is not read, but does not belong there.
+    """
+    kinds = dict(
+        database.execute("SELECT name, iif(rootpage = 0 AND type = 'table', 'virtual table', type) FROM sqlite_master")
+    )
+    for table, expected in COLUMNS.items():
+        if kinds.pop(table, None) != "table":
+            raise UnreadableError(f"it is no archive: there is no table {table} in it")
+        columns = database.execute("SELECT name, pk, hidden FROM pragma_table_xinfo(?)", (table,))
+        names = " ".join(str(name).upper() if key else str(name) + "*" * hidden for name, key, hidden in columns)
+        if names != expected:
+            raise UnreadableError(f"the table {table} is not that of an archive: its columns are {names}")
+    if database.execute("SELECT count(*) FROM todo").fetchone()[0] > MOST_KEYS:
+        raise UnreadableError(f"it has more than {MOST_KEYS:,} unfinished erasures")
+    for name, kind in kinds.items():
+        if name not in UNREAD and not str(name).startswith("sqlite_autoindex_"):
+            report.problem(None, f"the {kind} {name} is in the database, but no part of an archive")
 
 
 def verify_directory(
@@ -1033,8 +1164,9 @@ def verify_directory(
     opener = Keys(keys, *identity, report) if keys and identity else None
     try:
         with _open_database(path) as database:
+            _check_schema(database, report)
             row = database.execute("SELECT CAST(value AS TEXT) FROM state WHERE name = 'origin'").fetchone()
-            if row is None:
+            if row is None or row[0] is None:
                 report.problem(None, "the database does not say whose log it is")
             log = Log(database, report, opener)
             notes = Notes(report, str(row and row[0]), vkeys, log.root)
@@ -1056,17 +1188,19 @@ class Export:
     def __init__(self, directory: Path, report: Report) -> None:
         self._directory, self._report, self._problem = directory, report, report.problem
         try:
-            raw = (directory / "manifest.json").read_bytes()
+            raw = _read(directory / "manifest.json")
             self.manifest = _object(raw)
             self._size, self._root = self.manifest["size"], _base64(self.manifest["root"])
             if self.manifest.get("version") != 1 or not _has(self.manifest, size=int, origin=str, files=dict):
-                raise ValueError
+                raise ValueError("it lacks what belongs there")
+            if not isinstance(self.manifest.get("cosigned", []), list):
+                raise ValueError("what is cosigned is no list")
         except OSError as error:
             raise UnreadableError(f"the manifest cannot be read: {error}") from error
-        except (ValueError, KeyError):
-            raise UnreadableError("manifest.json is not the manifest of an export") from None
+        except (ValueError, KeyError) as error:
+            raise UnreadableError(f"manifest.json is not the manifest of an export: {error}") from None
         report.size, report.root, report.manifest = self._size, self._root, sha256(raw).hexdigest()
-        self._names: dict[bytes, tuple[object, object]] = {}  # conversation-day id: class and conversation
+        self._places = Places()  # of the conversations of all days; the mark is of class and name
 
     def root(self, size: int) -> bytes | None:
         """Return the root that all records are proved to; an export knows that of one size only."""
@@ -1075,26 +1209,33 @@ class Export:
     def check_files(self) -> None:
         """Compare all files with the manifest."""
         files = self.manifest["files"]
-        here = {path.relative_to(self._directory).as_posix() for path in self._directory.rglob("*") if path.is_file()}
+        paths = (path for path in self._directory.rglob("*") if path.is_symlink() or not path.is_dir())
+        here = {path.relative_to(self._directory).as_posix() for path in paths}
         for name in sorted(here - set(files) - {"manifest.json"}):
             self._problem(None, f"the file {name} is not in the manifest")
         if "records.jsonl" not in files:
             self._problem(None, "the manifest does not name records.jsonl")
         for name, facts in files.items():
             path = self._directory / name
-            if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute() or path.is_symlink():
+            if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
                 self._problem(None, f"the manifest names a file outside of the export: {name}")
-            elif name not in here:
+            elif name in here and path.is_symlink():
+                self._problem(None, f"the file {name} is a link to another")
+            elif name not in here or not path.is_file():
                 self._problem(None, f"the file {name} is missing")
             elif not isinstance(facts, dict) or (facts.get("bytes"), facts.get("sha256")) != _measure(path):
                 self._problem(None, f"the file {name} was changed: its hash or its length is not that of the manifest")
 
     def check_records(self, progress: Progress | None) -> None:
         """Check every line of records.jsonl."""
-        last, count = -1, self.manifest.get("records")
+        last, count, path = -1, self.manifest.get("records"), self._directory / "records.jsonl"
+        if not path.is_file() or path.is_symlink():
+            raise UnreadableError("there is no file records.jsonl in it")
         try:
-            with (self._directory / "records.jsonl").open("rb") as lines:
-                for number, line in enumerate(lines, 1):
+            with path.open("rb") as file:
+                for number, line in enumerate(iter(lambda: file.readline(LARGEST), b""), 1):
+                    if len(line) == LARGEST:
+                        raise UnreadableError(f"line {number} of records.jsonl is longer than {LARGEST:,} bytes")
                     last = self._check_line(number, line, last)
                     if progress and type(count) is int:
                         progress(number, max(count, number))
@@ -1111,7 +1252,7 @@ class Export:
             facts = _object(line)
             raw, proof = _base64(facts["leaf"]), [_base64(sibling) for sibling in facts["proof"]]
             leaf = Leaf._make(LEAF.unpack(raw)) if len(raw) == LEAF.size else None
-            if leaf is None or leaf.magic != MAGIC or type(facts["index"]) is not int:
+            if leaf is None or leaf.magic != MAGIC or (type(facts["index"]), type(facts["proof"])) != (int, list):
                 raise ValueError
         except (ValueError, KeyError, TypeError):
             self._problem(None, f"line {number} of records.jsonl cannot be read as a record")
@@ -1123,12 +1264,21 @@ class Export:
             self._problem(index, f"it comes behind record {last}, or twice")
         if root_of_proof(raw, index, self._size, proof) != self._root:
             self._problem(index, "its proof does not lead to the root: it is not in the log, or not like this")
-        if self._names.setdefault(leaf.conversation, names := (facts.get("class"), facts.get("conversation"))) != names:
-            self._problem(
-                index, "its class or conversation is another than that of the other records of its conversation"
-            )
+        if unknown := facts.keys() - FACTS:
+            self._problem(index, f"its line says what no record says: {', '.join(sorted(unknown))}")
+        self._check_place(index, leaf, facts)
         self._check_text(index, leaf, facts)
         return max(index, last)
+
+    def _check_place(self, index: int, leaf: Leaf, facts: Json) -> None:
+        """Compare the names that others of its conversation have, and count those that were left out before it."""
+        mark = sha256(json.dumps([facts.get("class"), facts.get("conversation")]).encode()).digest()
+        place = self._places.recent.get(leaf.conversation) or self._places.find(leaf.conversation) or (0, NONE, mark)
+        if mark != place[2]:
+            what = "its class or conversation is another than that of the other records of its conversation"
+            self._problem(index, what)
+        self._report.omitted += max(0, leaf.counter - place[0])
+        self._places.recent[leaf.conversation] = leaf.counter + 1, index, place[2]
 
     def _check_text(self, index: int, leaf: Leaf, facts: Json) -> None:
         if "salt" not in facts and "envelope" not in facts:
@@ -1244,10 +1394,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def read_checkpoints(paths: Iterable[Path]) -> list[str]:
-    """Read files, and all files in directories, with a checkpoint each. Raises OSError."""
+    """Read files, and all files in directories, with a checkpoint each. Raises OSError, also where there is none."""
     files: list[Path] = []
     for path in paths:
-        files += sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
+        found = sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]
+        if not found:
+            raise FileNotFoundError(f"there is no checkpoint in {path}")
+        files += found
     # A mail program or an editor may have put empty lines around it.
     return [file.read_text(errors="replace").strip() + "\n" for file in files]
 
@@ -1285,12 +1438,15 @@ def _print(report: Report) -> None:
     for warning in report.warnings:
         print(_printable(f"note: {warning}"))
     counts = f"{report.records:,} records in {report.seconds:.1f} s"
-    counts += f", {report.opened:,} opened" if report.opened else ""
+    counts += f", {report.opened:,} opened"
     counts += f", {report.unopened:,} not opened" if report.unopened else ""
     counts += f", {report.gone:,} erased or withheld" if report.gone else ""
     print(f"{counts}; root {b64encode(report.root).decode() or 'not known'} at {report.size:,}")
     if report.manifest:
         print(f"the manifest has the SHA-256 {report.manifest}: compare it with the record of the export in the log")
+        print("not shown by an export: that all that was chosen is in it, who and which class the names stand for, and")
+        print(f"that messages.html and messages/ say what records.jsonl does; {report.omitted:,} records before or")
+        print("between those in it, of the same conversations and days, are not in it")
     print(report.verdict)
 
 
