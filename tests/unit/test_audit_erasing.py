@@ -73,6 +73,8 @@ def test_a_conversation_is_erased_and_everything_else_stays(archive: Archive, le
     removed = [[0, 0], [2, 2], [4, 4]]
     place = ledger.erase(facts(keys, removed), {}, "staff", TODAY, without_the_chat(archive, keys))
     finish(ledger)
+    disk = b"".join(file.read_bytes() for file in archive.audit.iterdir())
+    assert [payload[44:60] in disk for payload in before[:5] if payload] == [False, True, False, True, False]
     assert archive.leaves()[place].type == Type.ERASE
     assert archive.facts(place) == {**facts(keys, removed), "resealed": {}}
     assert [payload is None for payload in payloads(archive)[:6]] == [True, False, True, False, True, False]

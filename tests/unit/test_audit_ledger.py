@@ -270,6 +270,12 @@ def test_a_day_whose_keys_could_not_be_closed_is_closed_later(
 # Opening
 
 
+def test_each_commit_is_synced_and_what_is_overwritten_is_gone(ledger: Ledger) -> None:
+    database = ledger._database
+    settings = {name: database.value(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "secure_delete")}
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
+
+
 def test_only_one_process_has_the_log_open_for_writing(archive: Archive, ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="another process"):
         archive.open()
