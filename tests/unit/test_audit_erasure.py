@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -393,6 +395,31 @@ def test_an_officer_expires_all_but_what_is_held(archive: Archive) -> None:
     assert texts(archive)[1] == f"({ERASED})"
     assert ("staff", MONDAY) not in archive.keys.list()
     check(archive)
+
+
+def damage(archive: Archive, index: int) -> None:
+    with closing(sqlite3.connect(archive.state / "audit" / "ledger.sqlite")) as database, database:
+        database.execute("UPDATE records SET payload = zeroblob(length(payload)) WHERE idx = ?", (index,))
+
+
+@pytest.mark.parametrize("index", [1, 2], ids=["all of its conversation", "a part of it"])
+def test_what_cannot_be_read_may_be_held_and_does_not_expire(archive: Archive, index: int) -> None:
+    keep(archive, 1)
+    archive.wall += 40 * 86_400_000_000
+    visit = archive.visit()
+    add_hold(visit, person="somebody@library.example")
+    damage(archive, index)
+    (monday, _) = expire(archive, archive.state, by="jane", today=LATER, visit=visit).erased
+    left = {1: [index], 2: [0, 2, 3]}[index]
+    assert (monday.removed, monday.kept) == (4 - len(left), len(left))
+    assert [each for each in range(4) if archive.reader().show(each).problem != ERASED] == left
+
+
+def test_what_cannot_be_read_may_be_held_and_is_not_erased(archive: Archive) -> None:
+    damage(archive, 2)
+    add_hold(archive.visit(), person="somebody@library.example")
+    with pytest.raises(ErasureError, match=r"record 2 is .*: it may be held"):
+        erase_conversation(archive.visit(), CHAT, MONDAY, MONDAY)
 
 
 def test_an_expiry_that_cannot_be_recorded_is_not_done(archive: Archive) -> None:

@@ -224,13 +224,14 @@ class _Erasure:
         """Leave all out but what is held; what cannot be read may be."""
         people: dict[bytes, set[str]] = {}
         names: dict[bytes, str] = {}
+        held: set[bytes] = set()
         for found in self._reader.of_day(self.keys):
             if not found.problem:
                 people.setdefault(found.conversation_id, set()).update(people_of(found.envelope, found.stanza))
                 names[found.conversation_id] = found.conversation
-        ids = set(self._readable.values())
-        day = self.keys.day
-        held = {id for id in ids if not names.get(id) or self._policy.holds_on(names[id], day, people[id])}
+            elif found.problem != ERASED:
+                held.add(found.conversation_id)
+        held.update(id for id, name in names.items() if self._policy.holds_on(name, self.keys.day, people[id]))
         self._keep(held)
         self.removed = [index for index, id in self._readable.items() if id not in held]
         self.kept = len(self._readable) - len(self.removed)
@@ -258,7 +259,11 @@ class _Erasure:
         day = self.keys.day
         if not self._policy.holds_on_day(day):
             return
-        people = {each for found in records for each in people_of(found.envelope, found.stanza)}
+        people: set[str] = set()
+        for found in records:
+            if found.problem and found.problem != ERASED:
+                raise ErasureError(f"record {found.index} is {found.problem}: it may be held")
+            people.update(people_of(found.envelope, found.stanza))
         holds = self._policy.holds_on(name, day, people)
         if holds:
             raise ErasureError(f"this is held on {day}: hold {holds[0].id}")
