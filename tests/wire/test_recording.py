@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.house import House, Slow
 from tests.internet import Internet, Site
@@ -228,6 +230,22 @@ def test_messages_of_the_house_itself_are_archived_too(house: House, pages: Page
     assert juliet.hears() == []
     pages.write()
     assert "News" in juliet.hears()[0]
+
+
+def test_what_a_session_says_without_a_connection_is_archived_with_who_said_it(
+    house: House, pages: Pages, romeo: Client, juliet: Client
+) -> None:
+    (session,) = house.host.awake["romeo"].sessions.values()
+    [stanza] = parse(f"<message to='juliet@{DOMAIN}' from='{session.jid}'><body>Hello</body></message>")
+    assert isinstance(stanza, Stanza)
+    waiting = house.router.from_client(stanza, session)
+    assert waiting is not None
+    Deferred.fromCoroutine(waiting)
+    assert juliet.hears() == []
+    ((_, facts, _),) = pages.waiting
+    assert json.loads(facts) == {"session": session.jid.text, "address": session.address}
+    pages.write()
+    assert "Hello" in juliet.hears()[0]
 
 
 # -- between servers
