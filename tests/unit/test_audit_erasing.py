@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,18 +16,6 @@ from vrxmpp.audit.keys import DayKeys
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.seal import SealError, open_payload, reseal
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive(tmp_path)
-
-
-@pytest.fixture
-def ledger(archive: Archive) -> Iterator[Ledger]:
-    with closing(archive.open()) as ledger:
-        yield ledger
-
 
 ROOM = "room@a.example"
 

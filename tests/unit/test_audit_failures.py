@@ -6,7 +6,6 @@ import resource
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -15,17 +14,6 @@ from vrxmpp.audit.frames import Entry
 from vrxmpp.audit.leaf import Type
 from vrxmpp.audit.ledger import Ledger, LedgerError
 from vrxmpp.audit.policy import Policy
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive(tmp_path)
-
-
-@pytest.fixture
-def ledger(archive: Archive) -> Iterator[Ledger]:
-    with closing(archive.open()) as ledger:
-        yield ledger
 
 
 @contextmanager

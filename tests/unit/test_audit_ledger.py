@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import date
@@ -24,17 +23,6 @@ from vrxmpp.audit.ledger import Ledger, LedgerError, Witnessed
 from vrxmpp.audit.policy import Policy, Retention
 from vrxmpp.audit.seal import SealError, commit, open_payload
 from vrxmpp.audit.tree import Frontier, leaf_hash, root_of, verify_consistency, verify_inclusion
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive(tmp_path)
-
-
-@pytest.fixture
-def ledger(archive: Archive) -> Iterator[Ledger]:
-    with closing(archive.open()) as ledger:
-        yield ledger
 
 
 def test_a_record_is_what_the_format_says(archive: Archive, ledger: Ledger) -> None:

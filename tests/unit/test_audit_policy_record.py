@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,6 @@ from vrxmpp.audit.policy import Retention
 from vrxmpp.audit.rotation import read_root, rotate
 
 CHANGE = Entry(Type.CONFIG, "audit", "audit", b"{}\n")
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive(tmp_path)
-
-
-@pytest.fixture
-def ledger(archive: Archive) -> Iterator[Ledger]:
-    with closing(archive.open()) as ledger:
-        yield ledger
 
 
 def lock(ledger: Ledger, days: int) -> int:

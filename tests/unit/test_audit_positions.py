@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -22,17 +20,6 @@ MOST = 40
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(positions, "MOST", MOST)
     monkeypatch.setattr(positions, "_SLICE", 10)
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive(tmp_path)
-
-
-@pytest.fixture
-def ledger(archive: Archive) -> Iterator[Ledger]:
-    with closing(archive.open()) as ledger:
-        yield ledger
 
 
 def invented(*numbers: int) -> list[Entry]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
-from contextlib import closing
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -19,17 +16,6 @@ from vrxmpp.audit.seal import NONCE_BYTES, RANDOM_BYTES, SALT_BYTES, open_payloa
 KEY = bytes(range(32))
 RANDOM = bytes(range(100, 100 + RANDOM_BYTES))
 NONCE, SALT = RANDOM[:NONCE_BYTES], RANDOM[NONCE_BYTES:]
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive(tmp_path)
-
-
-@pytest.fixture
-def ledger(archive: Archive) -> Iterator[Ledger]:
-    with closing(archive.open()) as ledger:
-        yield ledger
 
 
 def test_a_payload_is_what_the_format_says() -> None:
