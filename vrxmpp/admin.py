@@ -21,6 +21,12 @@ CONTROL_SOCKET = "control.sock"
 REQUEST_BYTES = 1_048_576
 """The longest request the control socket takes."""
 
+CONFIGURATION = "configuration"
+"""Under which the archive files what an administrator does to no account."""
+
+# These change nothing and show no person.
+_UNREMARKABLE = frozenset(("status", "audit status", "s2s status", "s2s test", "user exists"))
+
 
 class AdminError(Exception):
     """The request failed. ``code`` is for programs, the message for people; neither holds a secret."""
@@ -186,6 +192,11 @@ class Administration:
             for summary in await accounts.summaries()
         ]
 
+    async def has_user(self, jid: str) -> bool:
+        """Return whether there is such an account: for whoever is about to change it."""
+        address, accounts = self._find(jid)
+        return await accounts.summary(address.local) is not None
+
     async def show_user(self, jid: str) -> User:
         address, accounts = self._find(jid)
         summary = await accounts.summary(address.local)
@@ -277,6 +288,32 @@ async def perform(administration: Administration, request: Json) -> Json:
         raise AdminError("storage", str(error)) from None
 
 
+def facts_of(request: Json, outcome: str, uid: int) -> tuple[str, dict[str, object]] | None:
+    """Return what goes on record of a request, and under which name; None if it need not.
+
+    ``uid`` is whose request it is. The keys of passwords are left out.
+    """
+    if not isinstance(request, dict) or str(request.get("command")) in _UNREMARKABLE:
+        return None
+    facts: dict[str, object] = {"event": "administrator", "uid": uid, "outcome": outcome}
+    facts |= {name: request[name] for name in ("command", "jid", "domain") if name in request}
+    if isinstance(request.get("users"), dict):
+        facts["users"] = list(request["users"])
+    account = _account(request.get("jid"))
+    if account:
+        facts["account"] = account
+    return account or CONFIGURATION, facts
+
+
+def _account(jid: object) -> str:
+    """Return the account that a request is about, if it is about one."""
+    try:
+        address = Jid.parse(jid) if isinstance(jid, str) else None
+    except InvalidJid:
+        return ""
+    return address.bare.text if address is not None and address.local else ""
+
+
 async def _perform(administration: Administration, request: Json) -> object:
     result: object = None
     match request:
@@ -292,6 +329,8 @@ async def _perform(administration: Administration, request: Json) -> object:
             await administration.enable_user(jid)
         case {"command": "user list", "domain": str() | None as domain}:
             result = await administration.list_users(domain)
+        case {"command": "user exists", "jid": str(jid)}:
+            result = await administration.has_user(jid)
         case {"command": "user show", "jid": str(jid)}:
             result = await administration.show_user(jid)
         case {"command": "user import", "users": dict(users)}:

@@ -9,8 +9,10 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from threading import Thread
@@ -21,6 +23,10 @@ from click.testing import CliRunner, Result
 
 from vrxmpp import __version__
 from vrxmpp.admin import AdminError, Json
+from vrxmpp.audit.identity import SECRET_PREFIX, Identity
+from vrxmpp.audit.keys import KeyStore
+from vrxmpp.audit.leaf import Type
+from vrxmpp.audit.reader import Query, Reader
 from vrxmpp.cli import main, output, users
 from vrxmpp.cli.audit import AMBER
 from vrxmpp.cli.main import cli
@@ -276,7 +282,7 @@ def server(here: Path) -> Iterator[Server]:
 def test_a_running_server_does_the_work_and_never_sees_a_password(server: Server) -> None:
     succeed("user", "add", "alice@library.example", "--password-stdin", input="s3cret")
     succeed("user", "import", "-", input="bob@library.example,s3cret\n")
-    assert [request["command"] for request in server.requests] == ["user show", "user add", "user import"]
+    assert [request["command"] for request in server.requests] == ["user exists", "user add", "user import"]
     assert "s3cret" not in repr(server.requests)
     assert has_password("alice", "s3cret")
     assert has_password("bob", "s3cret")
@@ -478,3 +484,73 @@ def test_root_acts_as_the_servers_user(here: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "seteuid", lambda uid: became.append(("user", uid)))
     succeed("user", "list")
     assert became == [("group", state.stat().st_gid), ("user", state.stat().st_uid)]
+
+
+# The archive, beside a stopped server
+
+
+@pytest.fixture
+def recovery(here: Path) -> Identity:
+    """Have an archive, as the first start makes it; return who can read it."""
+    sheet = (line.strip() for line in succeed("audit", "init").splitlines())
+    return Identity.parse(next(line for line in sheet if line.startswith(SECRET_PREFIX)))
+
+
+def on_record(recovery: Identity) -> list[Json]:
+    """Return what the archive has of administrators' acts."""
+    reader = Reader(Path("state/audit"), KeyStore(Path("state/keys")), "recovery", recovery)
+    with closing(reader.records):
+        return [each.facts for each in reader.search(Query(types=frozenset((Type.CONFIG,))))]
+
+
+def refuse_records(when: str = "") -> None:
+    with closing(sqlite3.connect("state/audit/ledger.sqlite")) as log:
+        log.execute(f"CREATE TRIGGER full BEFORE INSERT ON records {when} BEGIN SELECT RAISE(FAIL, 'it is full'); END")
+
+
+def test_what_is_done_beside_a_stopped_server_is_on_record(recovery: Identity) -> None:
+    succeed("user", "add", "alice@library.example", "--password-stdin", input="s3cret")
+    succeed("user", "list")
+    fail(1, "user", "remove", "bob@library.example")
+    acts = on_record(recovery)
+    assert [(each["command"], each["outcome"], each.get("account"), each["uid"]) for each in acts] == [
+        ("user add", "begun", "alice@library.example", os.getuid()),
+        ("user add", "done", "alice@library.example", os.getuid()),
+        ("user list", "begun", None, os.getuid()),
+        ("user list", "done", None, os.getuid()),
+        ("user remove", "begun", "bob@library.example", os.getuid()),
+        ("user remove", "not-found", "bob@library.example", os.getuid()),
+    ]
+    assert {each["event"] for each in acts} == {"administrator"}
+    assert not {name for each in acts for name in each} & {"keys", "password"}
+
+
+def test_an_import_beside_a_stopped_server_is_on_record(recovery: Identity) -> None:
+    vrxmpp("user", "import", "-", input="alice@library.example,one\nbob@library.example,two\n")
+    users = ["alice@library.example", "bob@library.example"]
+    assert [(each["outcome"], each["users"]) for each in on_record(recovery)] == [("begun", users), ("done", users)]
+
+
+def test_what_cannot_be_put_on_record_is_not_done(recovery: Identity, here: Path) -> None:
+    succeed("user", "list")  # makes the database
+    refuse_records()
+    said = fail(1, "user", "add", "alice@library.example", "--password-stdin", input="s3cret")
+    assert said.startswith("vrxmpp: nothing was done, for it could not be put on record: ")
+    assert said.endswith("it is full\n")
+    assert credentials("alice") is None
+    (here / "state/keys/root.key").unlink()
+    assert fail(1, "user", "list").startswith("vrxmpp: nothing was done, for it could not be put on record: ")
+
+
+def test_what_is_done_but_not_on_record_is_said_to_be(recovery: Identity) -> None:
+    refuse_records("WHEN NEW.idx > 0")
+    said = fail(1, "user", "add", "alice@library.example", "--password-stdin", input="s3cret")
+    assert said.startswith("vrxmpp: this was done, but only its beginning is on record: ")
+    assert has_password("alice", "s3cret")
+
+
+@pytest.mark.parametrize("more", ["", "[audit]\nenabled = false\n"])
+def test_without_an_archive_accounts_are_administered_all_the_same(here: Path, more: str) -> None:
+    (here / "vrxmpp.toml").write_text(CONFIG + more)
+    succeed("user", "add", "alice@library.example", "--password-stdin", input="s3cret")
+    assert not (here / "state" / "audit").exists()

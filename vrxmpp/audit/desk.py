@@ -149,10 +149,13 @@ class Desk:
         """Return the policy in force."""
         return self._ledger.policy.to_json()
 
-    def record(self, type: str, facts: Json) -> int:
-        """Record an "access", "export", "config" or "verify"; return its index."""
+    def record(self, type: str, facts: Json, conversation: str = "") -> int:
+        """Record an "access", "export", "config" or "verify"; return its index.
+
+        ``conversation`` is where it is filed: under an account it is about, or with all else of its class.
+        """
         kind, class_name = _RECORDED[type]
-        return self._append(kind, class_name, facts)
+        return self._ledger.append([Entry(kind, class_name, conversation or class_name, json_line(facts))])
 
     def change(self, change: str, by: str, purpose: str, case: str, arguments: Json) -> Json:
         """Change the policy, and record what it was before and is after; return the new policy, and the record's index.

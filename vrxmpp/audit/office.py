@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
+from vrxmpp.audit.database import FILE
 from vrxmpp.audit.desk import Desk, DeskError
 from vrxmpp.audit.found import Found
 from vrxmpp.audit.frames import LONGEST, SOCKET, Frames, Kind, frame_json
@@ -39,6 +40,15 @@ class Ask(Protocol):
 
     def __call__(self, name: str, /, **arguments: Any) -> Any:
         """Ask the desk (``Desk.perform``). Raises DeskError."""
+
+
+def is_there(state: Path) -> bool:
+    """Whether an archive was made in this state directory. DeskError where only its keys are left."""
+    if (state / "audit" / FILE).exists():
+        return True
+    if KeyStore(state / "keys").list():
+        raise DeskError(f"{state / 'audit'}: the log is gone, and its keys are there: restore it")
+    return False
 
 
 @contextmanager

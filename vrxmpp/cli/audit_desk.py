@@ -15,11 +15,9 @@ from typing import Any
 
 import click
 
-from vrxmpp.audit.database import FILE
 from vrxmpp.audit.desk import DeskError
 from vrxmpp.audit.identity import SECRET_PREFIX
-from vrxmpp.audit.keys import KeyStore
-from vrxmpp.audit.office import Ask, Visit, open_desk
+from vrxmpp.audit.office import Ask, Visit, is_there, open_desk
 from vrxmpp.audit.reader import bare_address, name_of_pair
 from vrxmpp.cli.output import print_json, printable
 from vrxmpp.cli.owner import become_owner
@@ -149,9 +147,7 @@ def desk(settings: Settings) -> Iterator[Ask]:
     state = settings.config.state
     if state.exists():
         become_owner(state)
-    if not (state / "audit" / FILE).exists():
-        if KeyStore(state / "keys").list():
-            raise DeskError(f"{state / 'audit'}: the log is gone, and its keys are there: restore it")
+    if not is_there(state):
         raise DeskError(f"there is no archive in {state} (vrxmpp audit init makes one)")
     with open_desk(state, settings.config.audit.root_key) as ask:
         yield ask

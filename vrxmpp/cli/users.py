@@ -42,7 +42,7 @@ password_option = click.option(
 def add(settings: Settings, jid: str, password_stdin: bool) -> None:
     """Make the account JID."""
     with settings.accounts() as ask:
-        if _exists(ask, jid):  # say so before asking for a password
+        if ask({"command": "user exists", "jid": jid}):  # say so before asking for a password
             raise AdminError("exists", f"{jid} exists already")
         ask({"command": "user add", "jid": jid, "keys": _ask_for_keys(settings, password_stdin)})
     click.echo(f"{jid} added")
@@ -56,7 +56,8 @@ def add(settings: Settings, jid: str, password_stdin: bool) -> None:
 def password(settings: Settings, jid: str, password_stdin: bool) -> None:
     """Change the password of JID, and end its sessions."""
     with settings.accounts() as ask:
-        ask({"command": "user show", "jid": jid})  # say that there is none before asking for a password
+        if not ask({"command": "user exists", "jid": jid}):  # the same here
+            raise AdminError("not-found", f"{jid} does not exist")
         ask({"command": "user password", "jid": jid, "keys": _ask_for_keys(settings, password_stdin)})
     click.echo(f"{jid} has a new password")
 
@@ -254,15 +255,6 @@ def _ask_for_keys(settings: Settings, from_stdin: bool) -> Json:
     if isinstance(keys, ValueError):
         raise AdminError("invalid-password", str(keys))
     return keys
-
-
-def _exists(ask: Ask, jid: str) -> bool:
-    try:
-        return bool(ask({"command": "user show", "jid": jid}))
-    except AdminError as error:
-        if error.code != "not-found":
-            raise
-        return False
 
 
 def _state(user: Json) -> str:

@@ -17,13 +17,19 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 
-from vrxmpp.admin import CONTROL_SOCKET, REQUEST_BYTES, AdminError, Administration, Json, perform
+from vrxmpp.admin import (
+    CONFIGURATION,
+    CONTROL_SOCKET,
+    REQUEST_BYTES,
+    AdminError,
+    Administration,
+    Json,
+    facts_of,
+    perform,
+)
 from vrxmpp.core.peers import Audit, NoAudit
-from vrxmpp.jid import InvalidJid, Jid
 
 _log = Logger()
-_CONVERSATION = "configuration"  # of what is about no account
-_UNREMARKABLE = frozenset(("status", "audit status", "s2s status", "s2s test"))  # change nothing, show no person
 
 
 def control_endpoint(reactor: IReactorUNIX, state: Path) -> UNIXServerEndpoint:
@@ -73,7 +79,7 @@ class ControlProtocol(LineOnlyReceiver):
         # The socket's mode says so already; this holds where someone has changed it.
         self._uid = self._factory.uid_of(self.transport)
         if self._uid not in {0, os.geteuid()}:
-            self._factory.audit.note("config", _CONVERSATION, event="administrator refused", uid=self._uid)
+            self._factory.audit.note("config", CONFIGURATION, event="administrator refused", uid=self._uid)
             self._close()
 
     def lineReceived(self, line: bytes) -> None:
@@ -107,16 +113,11 @@ class ControlProtocol(LineOnlyReceiver):
         self._send(answer)
 
     def _note(self, request: Json, outcome: str) -> None:
-        """Have it on record who did what to whom; the keys of passwords are left out."""
-        if not isinstance(request, dict) or str(request.get("command")) in _UNREMARKABLE:
-            return
-        facts = {name: request[name] for name in ("command", "jid", "domain") if name in request}
-        if isinstance(request.get("users"), dict):
-            facts["users"] = list(request["users"])
-        conversation = _conversation(request.get("jid"))
-        if conversation != _CONVERSATION:
-            facts["account"] = conversation
-        self._factory.audit.note("config", conversation, event="administrator", uid=self._uid, outcome=outcome, **facts)
+        """Have it on record who did what to whom."""
+        on_record = facts_of(request, outcome, self._uid)
+        if on_record is not None:
+            conversation, facts = on_record
+            self._factory.audit.note("config", conversation, **facts)
 
     def _send(self, answer: Json) -> None:
         self.sendLine(json.dumps(answer).encode())  # type: ignore[no-untyped-call]
@@ -134,15 +135,6 @@ def _read(line: bytes) -> Json:
         command, jid = request.get("command"), request.get("jid")
         _log.info("administrator: {command} {jid}" if jid else "administrator: {command}", command=command, jid=jid)
     return request
-
-
-def _conversation(jid: object) -> str:
-    """Return the account that a request is about, if it is about one."""
-    try:
-        address = Jid.parse(jid) if isinstance(jid, str) else None
-    except InvalidJid:
-        return _CONVERSATION
-    return address.bare.text if address is not None and address.local else _CONVERSATION
 
 
 def _error(code: str, message: str) -> Json:
