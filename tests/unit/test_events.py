@@ -11,6 +11,7 @@ from vrxmpp import ns
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.jid import Jid
 from vrxmpp.modules.announce import Announcements
+from vrxmpp.modules.blocking import Blocking
 from vrxmpp.modules.offline import OfflineMessages
 from vrxmpp.modules.password import PasswordChange
 from vrxmpp.modules.presence import Presence
@@ -85,6 +86,27 @@ def test_each_change_of_a_roster_has_what_was_and_what_is() -> None:
         (ALICE, {"account": ALICE, "contact": BOB, "before": None, "after": first}),
         (ALICE, {"account": ALICE, "contact": BOB, "before": first, "after": second}),
         (ALICE, {"account": ALICE, "contact": BOB, "before": second, "after": None}),
+    ]
+
+
+def test_whom_somebody_blocks_is_noted_and_whom_no_longer() -> None:
+    world, presence = World(), Presence()
+    world.mount(presence, Blocking(world.stores.blocklists, presence, limit=10))
+    world.add("alice")
+    alice = come(world, "alice")
+    archive = watch(world)
+    for change in (
+        f"<block xmlns='{ns.BLOCKING}'><item jid='{BOB}'/><item jid='example.org'/></block>",
+        f"<block xmlns='{ns.BLOCKING}'><item jid='{BOB}'/></block>",  # who is blocked already
+        f"<unblock xmlns='{ns.BLOCKING}'><item jid='{BOB}'/></unblock>",
+        f"<unblock xmlns='{ns.BLOCKING}'/>",
+        f"<unblock xmlns='{ns.BLOCKING}'/>",  # of whom there is none left
+    ):
+        alice.says(f"<iq type='set' id='1'>{change}</iq>")
+    assert archive.take("roster") == [
+        (ALICE, {"account": ALICE, "event": "blocked", "contacts": [BOB, "example.org"]}),
+        (ALICE, {"account": ALICE, "event": "unblocked", "contacts": [BOB]}),
+        (ALICE, {"account": ALICE, "event": "unblocked", "contacts": ["example.org"]}),
     ]
 
 

@@ -77,6 +77,7 @@ class Blocking(Module):
             await self._blocklists.add(account.id, new)
             self._presences.withdraw(account, *new)
             account.blocked |= {jid.text: jid for jid in new}
+            self._note(account, "blocked", new)
             self._push(account, _write("block", jids))
 
     @iq("set", ns.BLOCKING, "unblock", at=At.ACCOUNT)
@@ -91,8 +92,15 @@ class Blocking(Module):
             freed = {jid.text: jid for jid in jids or account.blocked.values() if jid.text in account.blocked}
             for text in freed:
                 del account.blocked[text]
+            self._note(account, "unblocked", freed.values())
             self._presences.renew(account, *freed.values())
             self._push(account, _write("unblock", jids))
+
+    def _note(self, account: Account, event: str, jids: Iterable[Jid]) -> None:
+        contacts = [jid.text for jid in jids]
+        if contacts:
+            owner = account.jid.text
+            self.host.router.audit.note("roster", owner, account=owner, event=event, contacts=contacts)
 
     def _push(self, account: Account, change: bytes) -> None:
         """§3.3 to §3.5: a change is shown to all sessions that know the list."""
