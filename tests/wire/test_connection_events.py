@@ -356,6 +356,15 @@ def test_a_component_is_refused(house: House, archive: Archive, to: str, named: 
     assert archive.take("stream") == [("stream refused", facts)]
 
 
+def test_of_many_components_that_are_refused_the_rest_of_a_second_is_counted(house: House, archive: Archive) -> None:
+    gate = Gate(house)
+    for _ in range(15):
+        gate.connect(GATEWAY, "wrong")
+    assert len(archive.take("stream")) == 10
+    gate.components.sweep()  # as each second
+    assert archive.take("stream") == [("stream refused", {"event": "refused", "direction": "from", "more": 5})]
+
+
 def test_a_second_component_is_refused(house: House, archive: Archive) -> None:
     gate = Gate(house)
     gate.connect()

@@ -166,6 +166,6 @@ class Beginning:
         account = f"{local}@{domain}" if local else domain
         facts |= {"address": self.address, "tls": self._security}
         if type == "session":
-            self._clients.note_stranger(account, event, **facts)
+            self._clients.note_stranger(account, event, account=account, **facts)
         else:
             self._clients.audit.note(type, account, event=event, account=account, **facts)

@@ -13,7 +13,7 @@ from vrxmpp.jid import InvalidJid, Jid
 from vrxmpp.negotiation.feature import Feature
 from vrxmpp.net.c2s import ClientConnection
 from vrxmpp.net.connections import Connections, StreamPolicy, Timer
-from vrxmpp.net.limits import Addresses, Sample
+from vrxmpp.net.limits import Addresses
 from vrxmpp.net.tls import Certificates
 
 
@@ -28,6 +28,8 @@ class Served:
 class Clients(Connections):
     """All clients' connections, and what they have in common."""
 
+    note_type = "session"
+
     def __init__(
         self,
         domains: dict[str, Served],
@@ -39,22 +41,11 @@ class Clients(Connections):
         super().__init__(policy, addresses, clock)
         self.domains = domains
         self.certificates = certificates
-        self._strangers = Sample()
 
-    def note_stranger(self, account: str, event: str, **facts: object) -> None:
-        """Let the archive know what somebody without a session has done.
-
-        Strangers cannot fill it: the rest of a second is counted.
-        """
-        if self._strangers.takes(event):
-            self.audit.note("session", account, event=event, account=account, **facts)
-
-    def sweep(self) -> None:
-        """Do what is due each second."""
-        super().sweep()
-        for event, more in self._strangers.next_second().items():
-            domain = next(iter(self.domains))
-            self.audit.note("session", domain, event=event, account=domain, more=more)
+    def note_more(self, event: str, more: int) -> None:
+        """Let the archive know how many more there were."""
+        domain = next(iter(self.domains))
+        self.audit.note(self.note_type, domain, event=event, account=domain, more=more)
 
     def served(self, domain: str) -> Served | None:
         """Return the domain a stream header names, if it is ours."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vrxmpp import ns
 from vrxmpp.errors import Condition, StanzaError, StreamCondition, StreamError
 from vrxmpp.net.connection import Connection
+from vrxmpp.net.connections import REFUSED
 from vrxmpp.net.intake import Hold
 from vrxmpp.stanza import Stanza
 from vrxmpp.waiting import Waiting
@@ -87,7 +88,7 @@ class ComponentConnection(Connection):
         if not self.is_known and not self.is_over:
             domain = self._component.jid.text if self._component is not None else ""
             facts = {"direction": "from", "component": domain, "address": self.address, "reason": str(error)}
-            self._connections.audit.note("stream", "stream refused", event="refused", **facts)
+            self._connections.note_stranger(REFUSED, "refused", **facts)
         super().close(error)
 
     @property

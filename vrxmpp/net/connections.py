@@ -13,8 +13,11 @@ from twisted.logger import Logger
 from vrxmpp.core.peers import Audit, NoAudit
 from vrxmpp.errors import StreamCondition, StreamError
 from vrxmpp.net.connection import Connection
-from vrxmpp.net.limits import Addresses, Output, Rate, Timeouts
+from vrxmpp.net.limits import Addresses, Output, Rate, Sample, Timeouts
 from vrxmpp.wire.framer import FramerLimits
+
+REFUSED = "stream refused"
+"""Under which the archive files who was not let in, as they may be anybody."""
 
 
 class Timer(Protocol):
@@ -39,6 +42,7 @@ class Connections:
     """All connections of one kind, and what they have in common."""
 
     log = Logger()
+    note_type = "stream"  # of what the archive learns of strangers
 
     def __init__(self, policy: StreamPolicy, addresses: Addresses, clock: Timer) -> None:
         self.policy = policy
@@ -46,6 +50,7 @@ class Connections:
         self.clock = clock
         self.audit: Audit = NoAudit()
         self.connections: set[Connection] = set()
+        self._strangers = Sample()
         self._all_gone: Deferred[None] | None = None
         self._sweeper = LoopingCall(self.sweep)
         self._sweeper.clock = cast(Any, clock)
@@ -78,9 +83,23 @@ class Connections:
             gone, self._all_gone = self._all_gone, None
             gone.callback(None)
 
+    def note_stranger(self, conversation: str, event: str, **facts: object) -> None:
+        """Let the archive know what somebody has done who has not proven who they are.
+
+        Strangers cannot fill it: the rest of a second is counted.
+        """
+        if self._strangers.takes(event):
+            self.audit.note(self.note_type, conversation, event=event, **facts)
+
+    def note_more(self, event: str, more: int) -> None:
+        """Let the archive know how many more there were."""
+        self.audit.note(self.note_type, REFUSED, event=event, direction="from", more=more)
+
     def sweep(self) -> None:
         """Do what is due each second."""
         self.addresses.next_second()
+        for event, more in self._strangers.next_second().items():
+            self.note_more(event, more)
         now = self.clock.seconds()
         for connection in list(self.connections):
             try:

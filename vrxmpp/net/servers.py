@@ -16,10 +16,10 @@ from vrxmpp.core.peers import Clock
 from vrxmpp.core.router import Router
 from vrxmpp.errors import Condition, StanzaError
 from vrxmpp.negotiation.dialback import Keys
-from vrxmpp.net.connections import Connections, StreamPolicy
+from vrxmpp.net.connections import REFUSED, Connections, StreamPolicy
 from vrxmpp.net.dialer import Connect, Dialer
 from vrxmpp.net.identity import Trust
-from vrxmpp.net.limits import Addresses, Sample
+from vrxmpp.net.limits import Addresses
 from vrxmpp.net.policy import Authentication, Forbidden, Policy
 from vrxmpp.net.resolve import Resolver
 from vrxmpp.net.s2s import ServerStream
@@ -40,7 +40,6 @@ _MOST_WAITING = 256_000_000  # bytes in all ways together
 _MOST_CERTIFIED = 100_000  # as many as are stored: one certificate can be for any number of names
 _LOOKED_AFTER = 8  # peers of one broken stream: each may lead to somebody else's machine
 _FAILURES_KEPT = 100
-_REFUSED = "stream refused"  # the conversation of those who are not let in: their names are anybody's
 _NOTED_AGAIN = timedelta(days=1)
 
 
@@ -123,7 +122,6 @@ class Servers(Connections):
         self._peers = foundations.peers
         self._certified = dict(foundations.certified)
         self.sessions = Sessions(limits.resume_seconds)
-        self._strangers = Sample()
         self.is_stopping = False
         self.is_full = False  # too much waits, as the sweep has seen
 
@@ -221,10 +219,9 @@ class Servers(Connections):
             raise
 
     def note_refused(self, address: str, local: str, remote: str, reason: str) -> None:
-        """Let the archive know whom we have not let in. Strangers cannot fill it: the rest of a second is counted."""
-        if self._strangers.takes("refused"):
-            facts = {"direction": "from", "local": local, "peer": remote, "address": address, "reason": reason}
-            self.audit.note("stream", _REFUSED, event="refused", **facts)
+        """Let the archive know whom we have not let in."""
+        facts = {"direction": "from", "local": local, "peer": remote, "address": address, "reason": reason}
+        self.note_stranger(REFUSED, "refused", **facts)
 
     async def probe(self, local: str, remote: str, note: Note) -> None:
         """Try a stream of its own all the way, and end it again. Raises Unreachable."""
@@ -333,8 +330,6 @@ class Servers(Connections):
     def sweep(self) -> None:
         """Do what is due each second."""
         super().sweep()
-        for event, more in self._strangers.next_second().items():
-            self.audit.note("stream", _REFUSED, event=event, direction="from", more=more)
         now = self.clock.seconds()
         for pair, way in list(self.ways.items()):
             try:
