@@ -53,6 +53,16 @@ class Checkpoints(Table):
     every_seconds: int = number(60, 1, 86_400, "How often checkpoints leave the house, when something is new.")
     fresh_seconds: int = number(3600, 60, 604_800, "How old the last one may be for the status to be green.")
 
+    @check("witnesses", "witness_for")
+    @classmethod
+    def _others(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("names a domain twice")
+        for domain in value:
+            if domain in reading(info).domains:
+                raise ValueError(f"names {domain}, which is served here: nobody vouches for themselves")
+        return value
+
 
 class Audit(Table):
     """The audit archive: everything that is said is on its disk, sealed, before anybody gets it."""

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 _THE_KEY = "[key]"  # stands in a location where pydantic means the key itself, not what is under it
-_NOT_SHOWN = (("secret",), (_THE_KEY,))
+_NOT_SHOWN = (("secret",), ("root_key",), (_THE_KEY,))  # where there is, or may be by mistake, what must not be told
 
 
 @dataclass(frozen=True)
